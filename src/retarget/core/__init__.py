@@ -1,0 +1,1 @@
+"""What every room needs and nothing that a room is about."""

@@ -1,0 +1,14 @@
+"""Names for the types that pass between rooms."""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+StrArray = npt.NDArray[np.str_]
+
+Modality = Literal["image", "text", "audio", "trajectory", "table"]
+Kind = Literal["classification", "multilabel", "regression"]

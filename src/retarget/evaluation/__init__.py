@@ -1,0 +1,1 @@
+"""Who may judge what, and what was measured, with intervals that hold."""

@@ -1,0 +1,1 @@
+"""Every example through every encoder once, all layers, kept."""

@@ -1,0 +1,1 @@
+"""What a person looks at, drawn from a run and never recomputed."""

@@ -1,0 +1,132 @@
+"""`run.json`: the versioned record of a run."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from retarget.core.config import FitConfig
+from retarget.evaluation.results import Evaluation, Gain, LearningCurve, Verdict
+from retarget.features.features import PassCost
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class Record(BaseModel):
+    """Base of all that crosses the disk: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProblemRecord(Record):
+    """Something wrong with the data. `where` names at most 50 examples, `examples` counts all."""
+
+    kind: str
+    what: str
+    where: tuple[str, ...]
+    examples: int
+    left_out: bool
+
+
+class TaskRecord(Record):
+    """The task as it was judged. `quarantined` counts the examples that were left out."""
+
+    name: str
+    origin: str
+    layout: str
+    why: str
+    kind: str
+    inputs: dict[str, str]
+    classes: tuple[str, ...]
+    class_counts: dict[str, int]
+    examples: int
+    labelled: int
+    unlabelled: int
+    groups: int
+    domains: tuple[str, ...]
+    quarantined: int
+    problems: tuple[ProblemRecord, ...]
+
+
+class ProtocolRecord(Record):
+    """Who chose and who judged. `test_ids` lets a later run keep the same test examples."""
+
+    mode: Literal["hold-out", "cross-fitting"]
+    why: str
+    folds: int
+    choosing: int
+    judging: int
+    test_ids: tuple[str, ...] = ()
+
+
+class Trial(Record):
+    """One candidate: its score on choosing data (out of fold; lower loss is better), its cost.
+
+    `score` is of the headline metric; `loss` and `loss_se` decided. `seconds_per_example` is the
+    encoder's forward pass, `seconds` what fitting and cross-validating the heads took.
+    """
+
+    source: str
+    layers: tuple[str, ...]
+    method: str
+    setting: float | None
+    loss: float
+    loss_se: float
+    score: float
+    seconds: float
+    seconds_per_example: float
+    chosen: bool = False
+
+
+class Chosen(Record):
+    """What was handed over: one member, or several whose probabilities are averaged."""
+
+    source: str
+    members: tuple[Trial, ...]
+    why: str
+
+
+class Mistake(Record):
+    """A confident mistake. `picture` is a path inside the run directory."""
+
+    name: str
+    target: str
+    predicted: str
+    confidence: float
+    picture: str | None = None
+
+
+class MapPoint(Record):
+    """An example on the map of features (two principal components of the chosen layers)."""
+
+    x: float
+    y: float
+    label: str
+    domain: str = ""
+    judged: bool = False
+
+
+class RunRecord(Record):
+    """Everything a run found. Reports are drawn from this alone."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    config: FitConfig
+    task: TaskRecord
+    protocol: ProtocolRecord
+    extraction: tuple[PassCost, ...]
+    trials: tuple[Trial, ...]
+    chosen: Chosen
+    test: Evaluation
+    gain: dict[str, Gain]
+    verdict: Verdict
+    learning_curve: LearningCurve | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    map: tuple[MapPoint, ...] = ()
+    seconds: dict[str, float]
+    seed: int
+    device: str
+    versions: dict[str, str]
+    verified: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the record as JSON-able data."""
+        return self.model_dump(mode="json")

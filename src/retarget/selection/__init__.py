@@ -1,0 +1,1 @@
+"""Which source, which layers, which method: chosen on choosing data alone."""

@@ -1,0 +1,1 @@
+"""The source task: pretrained models, what they are and how their layers are reached."""

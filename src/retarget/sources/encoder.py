@@ -1,0 +1,82 @@
+"""`Encoder`: a source, loaded. Everything that is particular to a model is behind this."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Pooling = Literal["mean", "cls", "mean+max", "tokens"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tap point of an encoder.
+
+    Attributes:
+        name: the model's own name for it (`blocks.4`), or `pooled` for what its head would read.
+        width: channels of one token.
+        prefix: leading tokens that are no place in the input (CLS, registers).
+    """
+
+    name: str
+    width: int
+    prefix: int = 0
+
+
+class Encoder(nn.Module, ABC):
+    """A pretrained model that turns prepared inputs into features of all its layers in one pass.
+
+    Attributes:
+        layers: tap points, shallow to deep.
+        detail: how much of the raw input it can make use of (images: pixels of the shorter side);
+            loaders may decode at reduced scale down to that.
+        input_shape: of one prepared example.
+    """
+
+    layers: tuple[Layer, ...]
+    detail: int
+    input_shape: tuple[int, ...]
+
+    @abstractmethod
+    def prepare(self, raw: Any) -> Tensor:
+        """Return one raw example (images: PIL, RGB) as the model's input, as at evaluation."""
+
+    def collate(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Return prepared examples as one batch."""
+        return torch.stack(list(prepared))
+
+    @abstractmethod
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return, for every layer, its tokens (b, t, d); for layers without places t = 1.
+
+        Deterministic, and each example's features are independent of the rest of the batch.
+        """
+
+    def pooled(self, batch: Tensor, pooling: Pooling) -> dict[str, Tensor]:
+        """Return, for every layer, (b, width of the pooled layer) float32, or tokens (b, t, d)."""
+        tokens = self.forward(batch)
+        return {k.name: pool(tokens[k.name], k.prefix, pooling) for k in self.layers}
+
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Return, JSON-able, what `prepare` does, for people and for exported models: for images
+        `size` [h, w], `resize`, `crop`, `interpolation`, `mean` and `std` (of 0 to 1)."""
+        return {}
+
+
+def pool(tokens: Tensor, prefix: int, pooling: Pooling) -> Tensor:
+    """Pool tokens (b, t, d), of which `prefix` are no places, to (b, d) or (b, 2 d), float32.
+
+    `mean` is over places; `cls` is the first prefix token, or the mean where there is none;
+    `mean+max` concatenates both; `tokens` keeps all places (b, t − prefix, d).
+    """
+    tokens = tokens.float()
+    places = tokens[:, prefix:] if tokens.shape[1] > prefix else tokens
+    if pooling == "tokens":
+        return places
+    if pooling == "cls" and prefix:
+        return tokens[:, 0]
+    mean = places.mean(dim=1)
+    return torch.cat([mean, places.amax(dim=1)], dim=1) if pooling == "mean+max" else mean
