@@ -1,0 +1,187 @@
+"""`Protocol`: which examples may choose and which may judge, decided before anything is fitted."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from retarget.core.errors import DataError
+from retarget.core.text import count
+from retarget.core.types import IntArray, StrArray
+from retarget.tasks.splits import assign_folds, split_off
+from retarget.tasks.task import Task
+
+# From here on a held-out fifth judges to about ±2 points: cross-fitting would cost more than it buys.
+ENOUGH_FOR_HOLD_OUT = 2_000
+HELD_OUT_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Who chooses and who judges; rows count the task's examples.
+
+    Attributes:
+        mode: hold-out: `judging` rows are apart from `choosing` rows. Cross-fitting: they are the
+            same rows, each judged in the one fold in which nothing was learned or chosen from it.
+        why: one sentence.
+        choosing: rows that may be learned and chosen from.
+        judging: rows that judge.
+        folds: (n of judging,) outer fold of each judging row; all 0 for hold-out.
+        inner: how many folds choosing uses inside.
+        seed: of all folds.
+        units: (n of task,) examples of one unit are never divided: groups, copies, near-copies.
+    """
+
+    mode: Literal["hold-out", "cross-fitting"]
+    why: str
+    choosing: IntArray
+    judging: IntArray
+    folds: IntArray
+    inner: int
+    seed: int
+    units: StrArray
+
+    def rounds(self) -> list[tuple[IntArray, IntArray]]:
+        """Return (rows to learn and choose from, positions in `judging` to predict), one a fold."""
+        if self.mode == "hold-out":
+            return [(self.choosing, np.arange(len(self.judging)))]
+        return [
+            (self.judging[self.folds != fold], np.flatnonzero(self.folds == fold))
+            for fold in range(int(self.folds.max()) + 1)
+        ]
+
+
+def plan(
+    task: Task,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    kept: frozenset[str] = frozenset(),
+    near: IntArray | None = None,
+) -> Protocol:
+    """Decide who may judge.
+
+    Given test examples judge; a `val` split judges where there is no `test`, and helps to choose
+    where there is. Ids in `kept` judged an earlier run and judge again. Otherwise enough labels
+    are held out once, and few are cross-fitted.
+
+    Args:
+        task: the readable examples.
+        folds: of cross-fitting, and of choosing inside it.
+        seed: of all folds.
+        kept: ids of examples that stay test examples.
+        near: (pairs, 2) rows of near-duplicates, which are never divided.
+
+    Raises:
+        DataError: too few labels to choose and judge.
+    """
+    labelled = np.flatnonzero(task.labelled)
+    _check_enough(task, labelled)
+    units = _units(task, near)
+    given = _given(task, labelled, kept)
+    if given is not None:
+        judging, why = given
+        choosing = _without_copies(task, np.setdiff1d(labelled, judging), judging)
+        _check_enough(task, choosing)
+    elif len(labelled) >= ENOUGH_FOR_HOLD_OUT:
+        apart = split_off(*_split_arguments(task, units, labelled), share=HELD_OUT_SHARE, seed=seed)
+        choosing, judging = labelled[~apart], labelled[apart]
+        why = (
+            f"{count(len(labelled), 'label')} are enough to hold a quarter out: it judges and "
+            "chooses nothing."
+        )
+    else:
+        k = _fold_count(units[labelled], folds)
+        outer = assign_folds(*_split_arguments(task, units, labelled), k=k, seed=seed)
+        why = (
+            f"{count(len(labelled), 'label')} are few: each judges in the one of {k} folds in "
+            "which nothing was learned or chosen from it."
+        )
+        return Protocol("cross-fitting", why, labelled, labelled, outer, folds, seed, units)
+    apart_folds = np.zeros(len(judging), dtype=np.int64)
+    return Protocol("hold-out", why, choosing, judging, apart_folds, folds, seed, units)
+
+
+def inner_folds(task: Task, rows: IntArray, protocol: Protocol) -> IntArray:
+    """Return the fold (n of rows,) in which each choosing row is held out while choosing."""
+    k = _fold_count(protocol.units[rows], protocol.inner)
+    arguments = _split_arguments(task, protocol.units, rows)
+    return assign_folds(*arguments, k=k, seed=protocol.seed + 1)
+
+
+def _given(
+    task: Task, labelled: IntArray, kept: frozenset[str]
+) -> tuple[IntArray, str] | None:
+    splits = task.examples.splits[labelled]
+    if kept:
+        again = np.isin(task.examples.ids[labelled], sorted(kept))
+        if again.any():
+            judges = again | (splits == "test")
+            return labelled[judges], "the test examples of the earlier run judge again."
+    for name, why in (
+        ("test", "the data's own test split judges; all else may choose."),
+        ("val", "the data's own validation split judges, since it has no test split."),
+    ):
+        if (splits == name).any():
+            return labelled[splits == name], why
+    return None
+
+
+def _without_copies(task: Task, choosing: IntArray, judging: IntArray) -> IntArray:
+    """Leave copies of judging examples out of what is learned from."""
+    ids = task.examples.ids
+    return choosing[~np.isin(ids[choosing], ids[judging])]
+
+
+def _split_arguments(
+    task: Task, units: StrArray, rows: IntArray
+) -> tuple[IntArray, StrArray, StrArray, str]:
+    examples = task.examples
+    return examples.targets[rows], units[rows], examples.ids[rows], task.kind
+
+
+def _fold_count(units: StrArray, folds: int) -> int:
+    return max(2, min(folds, len(np.unique(units))))
+
+
+def _units(task: Task, near: IntArray | None) -> StrArray:
+    """Name the smallest sets that no split divides: by group, content and near-duplicates."""
+    examples = task.examples
+    parent = np.arange(len(task))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = int(parent[i])
+        return i
+
+    def join(keys: StrArray) -> None:
+        first: dict[str, int] = {}
+        for i, key in enumerate(keys):
+            if key:
+                parent[root(i)] = root(first.setdefault(str(key), i))
+
+    join(examples.ids)
+    join(examples.groups)
+    for i, j in np.empty((0, 2), dtype=np.int64) if near is None else near:
+        parent[root(int(i))] = root(int(j))
+    # A unit is named by its smallest id, so that names do not depend on the order of rows.
+    names: dict[int, str] = {}
+    roots = [root(i) for i in range(len(task))]
+    for r, name in zip(roots, examples.ids, strict=True):
+        names[r] = min(names.get(r, "~"), str(name))
+    return np.array([names[r] for r in roots], dtype=np.str_)
+
+
+def _check_enough(task: Task, rows: IntArray) -> None:
+    if len(rows) < 4:
+        raise DataError(
+            f"{task.name} has {count(len(rows), 'labelled example')} to learn from; at least 4 "
+            "are needed to choose and to judge. Label some more."
+        )
+    if task.kind == "classification" and len(np.unique(task.examples.targets[rows])) < 2:
+        only = task.classes[int(task.examples.targets[rows[0]])]
+        raise DataError(
+            f"All labelled examples of {task.name} to learn from are {only!r}; a classifier needs "
+            "at least two classes. Name another column, or add examples of another class."
+        )

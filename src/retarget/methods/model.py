@@ -1,0 +1,180 @@
+"""`TransferModel`: heads on one encoder's layers, averaged and calibrated."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retarget.core.errors import SourceError
+from retarget.core.paths import written_whole
+from retarget.core.types import FloatArray, Kind
+from retarget.methods.base import HEADS, Head, log_softmax
+from retarget.methods.scale import BlockScale
+
+MODEL_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One head on some layers. `temperature` divides its outputs before averaging."""
+
+    layers: tuple[str, ...]
+    method: str
+    scale: BlockScale
+    head: Head
+    temperature: float = 1.0
+
+    def outputs(self, layer: Callable[[str], FloatArray]) -> FloatArray:
+        """Map features, given by layer name, to outputs (n, K) at the member's temperature."""
+        x = np.concatenate([layer(name) for name in self.layers], axis=1)
+        return self.head.outputs(self.scale(x)) / self.temperature
+
+
+@dataclass(frozen=True)
+class TransferModel:
+    """What a fit hands over: turns features of one encoder into predictions.
+
+    Attributes:
+        kind: what it predicts.
+        classes: names, in the order of the columns of its predictions.
+        members: heads whose probabilities (or values) are averaged.
+        temperature: divides the averaged log-odds; 1 leaves them as they are.
+        source: URI of the encoder that was chosen; its weights lie beside in a saved model.
+        pooling: how places became vectors.
+    """
+
+    kind: Kind
+    classes: tuple[str, ...]
+    members: tuple[Member, ...]
+    temperature: float
+    source: str
+    pooling: str
+
+    def predict(self, layer: Callable[[str], FloatArray]) -> FloatArray:
+        """Map features, given by layer name, to probabilities (n, K), or values (n,)."""
+        return combine(self.kind, [m.outputs(layer) for m in self.members], self.temperature)
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json` and `heads.safetensors` into `folder`: no code, no pickle."""
+        from safetensors.numpy import save_file
+
+        arrays: dict[str, FloatArray] = {}
+        for i, m in enumerate(self.members):
+            arrays[f"{i}.centre"], arrays[f"{i}.factor"] = m.scale.centre, m.scale.factor
+            arrays |= {f"{i}.head.{k}": np.ascontiguousarray(a) for k, a in m.head.arrays().items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / "heads.safetensors") as part:
+            save_file(arrays, part)
+        with written_whole(folder / "model.json") as part:
+            part.write_text(json.dumps(self._describe(), indent=1, ensure_ascii=False))
+
+    def _describe(self) -> dict[str, Any]:
+        members = [
+            {
+                "layers": list(m.layers),
+                "method": m.method,
+                "head": m.head.kind,
+                "temperature": m.temperature,
+            }
+            for m in self.members
+        ]
+        return {
+            "version": MODEL_VERSION,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "members": members,
+            "temperature": self.temperature,
+            "source": self.source,
+            "pooling": self.pooling,
+        }
+
+
+def combine(kind: Kind, outputs: Sequence[FloatArray], temperature: float) -> FloatArray:
+    """Average members' outputs (n, K) as probabilities and calibrate; regression: (n,) means."""
+    if kind == "regression":
+        return np.asarray(np.mean([o[:, 0] for o in outputs], axis=0))
+    probabilities = np.mean([to_probabilities(kind, o) for o in outputs], axis=0)
+    return probabilities if temperature == 1.0 else tempered(kind, probabilities, temperature)
+
+
+def to_probabilities(kind: Kind, outputs: FloatArray) -> FloatArray:
+    """Turn outputs (…, n, K) into probabilities (classification, multilabel)."""
+    if kind == "classification":
+        return np.asarray(np.exp(log_softmax(outputs)))
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * outputs)))
+
+
+def tempered(kind: Kind, probabilities: FloatArray, temperature: float) -> FloatArray:
+    """Return probabilities with their log-odds divided by `temperature`."""
+    tiny = np.finfo(np.float64).tiny
+    log_p = np.log(np.maximum(probabilities, tiny))
+    if kind == "multilabel":
+        log_p = log_p - np.log(np.maximum(1.0 - probabilities, tiny))
+    return to_probabilities(kind, log_p / temperature)
+
+
+def load_model(folder: Path) -> TransferModel:
+    """Read a model that `save` wrote. Raises `SourceError` for anything that isn't one."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        told = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        arrays = load_file(folder / "heads.safetensors")
+        return _rebuild(told, arrays)
+    except OSError as error:
+        raise SourceError(
+            f"{folder} holds no model: {error.strerror or error} ({error.filename})."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise SourceError(
+            f"{folder} is not a model this version can read ({type(error).__name__}: {error}). "
+            "It was damaged or changed; fit again, or restore the folder."
+        ) from error
+
+
+def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferModel:
+    if told["version"] != MODEL_VERSION:
+        raise ValueError(f"model version {told['version']!r}, this version reads {MODEL_VERSION}")
+    kind, classes = told["kind"], tuple(map(_text, told["classes"]))
+    if kind not in ("classification", "multilabel", "regression") or not told["members"]:
+        raise ValueError(f"kind {kind!r} with {len(told['members'])} members")
+    members = tuple(_member(i, m, arrays) for i, m in enumerate(told["members"]))
+    return TransferModel(
+        kind=kind,
+        classes=classes,
+        members=members,
+        temperature=_positive(told["temperature"]),
+        source=_text(told["source"]),
+        pooling=_text(told["pooling"]),
+    )
+
+
+def _member(i: int, told: dict[str, Any], arrays: dict[str, FloatArray]) -> Member:
+    prefix = f"{i}.head."
+    own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+    centre, factor = arrays[f"{i}.centre"], arrays[f"{i}.factor"]
+    if centre.ndim != 1 or centre.shape != factor.shape:
+        raise ValueError(f"scales of shapes {centre.shape} and {factor.shape}")
+    return Member(
+        layers=tuple(map(_text, told["layers"])),
+        method=_text(told["method"]),
+        scale=BlockScale(centre, factor),
+        head=HEADS[told["head"]].from_arrays(own),
+        temperature=_positive(told["temperature"]),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text expected, found {type(value).__name__}")
+    return value
+
+
+def _positive(value: Any) -> float:
+    if not isinstance(value, int | float) or not 0.0 < value < float("inf"):
+        raise ValueError(f"a number above zero expected, found {value!r}")
+    return float(value)

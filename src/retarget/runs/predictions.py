@@ -1,0 +1,77 @@
+"""`predictions.parquet`: what every judging example was told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retarget.core.errors import StoreError
+from retarget.core.paths import written_whole
+from retarget.core.types import FloatArray, IntArray, StrArray
+
+
+@dataclass(frozen=True)
+class JudgedTable:
+    """Judging examples with their targets and predictions; rows in the order they were judged.
+
+    `targets` as in `Examples`, `predictions` (n, K) probabilities or (n,) values, `folds` (n,).
+    """
+
+    ids: StrArray
+    names: tuple[str, ...]
+    targets: IntArray | FloatArray
+    predictions: FloatArray
+    groups: StrArray
+    domains: StrArray
+    folds: IntArray
+
+    def take(self, rows: IntArray) -> "JudgedTable":
+        """Return the examples at `rows`."""
+        return JudgedTable(
+            self.ids[rows],
+            tuple(self.names[i] for i in rows),
+            self.targets[rows],
+            self.predictions[rows],
+            self.groups[rows],
+            self.domains[rows],
+            self.folds[rows],
+        )
+
+
+def write_predictions(table: JudgedTable, path: Path) -> None:
+    """Write the table. Targets and predictions are lists where they have several numbers."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {
+        "id": table.ids.tolist(),
+        "name": list(table.names),
+        "target": table.targets.tolist(),
+        "prediction": table.predictions.tolist(),
+        "group": table.groups.tolist(),
+        "domain": table.domains.tolist(),
+        "fold": table.folds.tolist(),
+    }
+    with written_whole(path) as part:
+        pq.write_table(pa.table(columns), part)
+
+
+def read_predictions(path: Path) -> JudgedTable:
+    """Read a table. Raises `StoreError` for anything that isn't one."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        read = pq.read_table(path).to_pydict()
+        return JudgedTable(
+            ids=np.array(read["id"], dtype=np.str_),
+            names=tuple(map(str, read["name"])),
+            targets=np.array(read["target"]),
+            predictions=np.array(read["prediction"], dtype=np.float64),
+            groups=np.array(read["group"], dtype=np.str_),
+            domains=np.array(read["domain"], dtype=np.str_),
+            folds=np.array(read["fold"], dtype=np.int64),
+        )
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        raise StoreError(f"{path} does not hold the predictions of a run ({error}).") from error

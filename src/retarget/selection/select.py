@@ -1,0 +1,247 @@
+"""Choosing what to transfer: every candidate judged out of fold, on choosing data alone."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retarget.core.progress import progress
+from retarget.core.types import FloatArray, IntArray
+from retarget.evaluation.calibration import fit_temperature
+from retarget.evaluation.metrics import score
+from retarget.features.table import Table
+from retarget.methods.base import Labels
+from retarget.methods.model import Member, TransferModel, tempered, to_probabilities
+from retarget.methods.scale import BlockScale
+from retarget.selection.candidates import Candidate
+
+# How many different members an average takes. More bring little and cost a head each.
+AVERAGED = 3
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate on choosing data.
+
+    Attributes:
+        candidates: one, or the members of an average.
+        settings: of each candidate's method, chosen out of fold.
+        temperatures: of each candidate's outputs.
+        predictions: (n, K) out-of-fold probabilities, or (n, 1) values.
+        temperature: of the average, 1 for a single candidate.
+        losses: (n,) weighted log-loss or squared error of each example.
+        score: the headline metric, out of fold.
+        seconds: what it took.
+    """
+
+    candidates: tuple[Candidate, ...]
+    settings: tuple[float, ...]
+    temperatures: tuple[float, ...]
+    predictions: FloatArray
+    temperature: float
+    losses: FloatArray
+    score: float
+    seconds: float
+
+    @property
+    def source(self) -> str:
+        """URI of the one source behind all members."""
+        return self.candidates[0].source
+
+    @property
+    def loss(self) -> float:
+        """Mean loss, on which choices are made."""
+        return float(self.losses.mean())
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen and from what; `trials` are in the order they were tried."""
+
+    chosen: Trial
+    trials: tuple[Trial, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The labelled rows that one selection may see.
+
+    Attributes:
+        features: of these rows, by source.
+        labels: of these rows.
+        folds: (n,) the fold in which each row is held out while choosing.
+        units: (n,) rows of one unit are not independent of each other.
+        metric: headline metric.
+    """
+
+    features: Mapping[str, Table]
+    labels: Labels
+    folds: IntArray
+    units: IntArray
+    metric: str
+
+
+def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = True) -> Selection:
+    """Judge every candidate out of fold, add averages of the best, and choose.
+
+    The lowest out-of-fold loss is best; among sources that can't be told apart from it by one
+    standard error of the paired difference, the cheapest to run is taken (Breiman et al. 1984,
+    Classification and Regression Trees: the one-standard-error rule), and on it the best trial.
+    """
+    trials: list[Trial] = []
+    with progress("Judging candidates out of fold", len(candidates), "candidates") as meter:
+        for uri in dict.fromkeys(c.source for c in candidates):
+            own = [c for c in candidates if c.source == uri]
+            judged = []
+            for candidate in own:
+                judged.append(attempt(evidence, candidate))
+                meter.advance()
+            trials += judged
+            if average and len(judged) > 1:
+                trials.append(_average(evidence, judged))
+    return _choose(evidence, trials)
+
+
+def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
+    """Judge one candidate out of fold, its setting chosen by the same outputs."""
+    started = time.perf_counter()
+    x = _scaled(evidence.features[candidate.source], candidate)[1]
+    outputs = candidate.method.cross_fit(x, evidence.labels, evidence.folds)
+    settings = candidate.method.settings(evidence.labels)
+    best: tuple[float, float, float, FloatArray, FloatArray] | None = None
+    for setting, z in zip(settings, outputs, strict=True):
+        if not np.isfinite(z).all():
+            continue
+        temperature, predictions = _calibrated(evidence.labels, z)
+        losses = example_losses(evidence.labels, predictions)
+        if best is None or losses.mean() < best[0]:
+            best = (float(losses.mean()), setting, temperature, predictions, losses)
+    assert best is not None, f"{candidate.method.name} gave no finite outputs"
+    _, setting, temperature, predictions, losses = best
+    return Trial(
+        candidates=(candidate,),
+        settings=(setting,),
+        temperatures=(temperature,),
+        predictions=predictions,
+        temperature=1.0,
+        losses=losses,
+        score=_score(evidence, predictions),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def refit(evidence: Evidence, trial: Trial, classes: tuple[str, ...], pooling: str) -> TransferModel:
+    """Fit a trial's members on all rows of the evidence."""
+    members = []
+    parts = zip(trial.candidates, trial.settings, trial.temperatures, strict=True)
+    for candidate, setting, temperature in parts:
+        scale, x = _scaled(evidence.features[candidate.source], candidate)
+        head = candidate.method.fit(x, evidence.labels, setting)
+        members.append(Member(candidate.layers, candidate.method.name, scale, head, temperature))
+    return TransferModel(
+        kind=evidence.labels.kind,
+        classes=classes,
+        members=tuple(members),
+        temperature=trial.temperature,
+        source=trial.source,
+        pooling=pooling,
+    )
+
+
+def example_losses(labels: Labels, predictions: FloatArray) -> FloatArray:
+    """Return (n,) weighted log-loss of probabilities, or squared error of values."""
+    weights = labels.weights / labels.weights.mean()
+    if labels.kind == "regression":
+        return np.asarray(weights * (predictions[:, 0] - labels.values) ** 2)
+    if labels.kind == "classification":
+        own = predictions[np.arange(len(labels)), labels.values.astype(np.int64)]
+        return np.asarray(-weights * np.log(np.maximum(own, TINY)))
+    hit = np.where(labels.values > 0.5, predictions, 1.0 - predictions)
+    return np.asarray(-weights * np.log(np.maximum(hit, TINY)).mean(axis=1))
+
+
+def _scaled(features: Table, candidate: Candidate) -> tuple[BlockScale, FloatArray]:
+    blocks = [features.layer(name) for name in candidate.layers]
+    x = np.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
+    scale = BlockScale.fit(x, [b.shape[1] for b in blocks])
+    return scale, scale(x)
+
+
+def _calibrated(labels: Labels, outputs: FloatArray) -> tuple[float, FloatArray]:
+    """Return the temperature that suits out-of-fold outputs, and the predictions at it."""
+    if labels.kind == "regression":
+        return 1.0, outputs
+    raw = to_probabilities(labels.kind, outputs)
+    temperature = fit_temperature(raw, labels.values, labels.weights, labels.kind)
+    return temperature, to_probabilities(labels.kind, outputs / temperature)
+
+
+def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
+    """Average the best trials of one source that differ in layers or method."""
+    started = time.perf_counter()
+    best = sorted(judged, key=lambda t: t.loss)[:AVERAGED]
+    labels = evidence.labels
+    mean = np.asarray(np.mean([t.predictions for t in best], axis=0))
+    temperature = 1.0
+    if labels.kind != "regression":
+        temperature = fit_temperature(mean, labels.values, labels.weights, labels.kind)
+        mean = tempered(labels.kind, mean, temperature)
+    return Trial(
+        candidates=tuple(t.candidates[0] for t in best),
+        settings=tuple(t.settings[0] for t in best),
+        temperatures=tuple(t.temperatures[0] for t in best),
+        predictions=mean,
+        temperature=temperature,
+        losses=example_losses(labels, mean),
+        score=_score(evidence, mean),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _score(evidence: Evidence, predictions: FloatArray) -> float:
+    labels = evidence.labels
+    shown = predictions[:, 0] if labels.kind == "regression" else predictions
+    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights)
+
+
+def _choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
+    best = min(trials, key=lambda t: t.loss)
+    alike = [t for t in trials if _told_apart_by(best, t, evidence.units) <= 1.0]
+    cheapest = min(_cost(evidence, t) for t in alike)
+    chosen = min((t for t in alike if _cost(evidence, t) == cheapest), key=lambda t: t.loss)
+    if chosen is best:
+        why = "It had the lowest out-of-fold loss."
+    else:
+        why = (
+            f"It is cheaper than {best.source} and can't be told apart from it by one standard "
+            "error of the out-of-fold loss."
+        )
+    return Selection(chosen, tuple(trials), why)
+
+
+def _cost(evidence: Evidence, trial: Trial) -> float:
+    return evidence.features[trial.source].cost
+
+
+def _told_apart_by(best: Trial, other: Trial, units: IntArray) -> float:
+    """Return the paired difference of mean losses in standard errors, over independent units."""
+    if other is best:
+        return 0.0
+    return _in_standard_errors(other.losses - best.losses, units)
+
+
+def standard_error(values: FloatArray, units: IntArray) -> float:
+    """Return the standard error of a mean over rows, of which those of one unit hang together."""
+    centred = np.bincount(units, weights=values - values.mean())
+    k = len(centred)
+    return float(np.sqrt(k / max(k - 1, 1) * np.sum(centred**2)) / len(values))
+
+
+def _in_standard_errors(differences: FloatArray, units: IntArray) -> float:
+    error = standard_error(differences, units)
+    mean = float(differences.mean())
+    return mean / error if error > 0.0 else (0.0 if mean <= 0.0 else np.inf)
+
