@@ -1,0 +1,316 @@
+"""The metrics, by name: what each one is, and its value.
+
+Most metrics are a function of weighted sums over examples (`Sums`), the others are of order
+(`ranking`). Both can say what they would be with each group of examples left out, at about the
+cost of saying what they are; `intervals` rests on that.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from retarget.core.errors import UsageError
+from retarget.core.types import FloatArray, IntArray, Kind
+from retarget.evaluation.ranking import Auroc, AveragePrecision, Spearman
+from retarget.evaluation.sample import Sample, sample_of
+
+CALIBRATION_BINS = 15
+NOTHING = 1e-12
+
+
+class Statistic(Protocol):
+    """A function of judged examples, and what it would be without each group of them."""
+
+    def value(self, sample: Sample) -> float:
+        """Return the value, NaN where it is not defined."""
+
+    def without(self, sample: Sample, groups: IntArray) -> FloatArray:
+        """Return (G,) the value with each group left out; `groups` (n,) counts from 0 to G − 1."""
+
+    def leverage(self, sample: Sample) -> FloatArray:
+        """Return (n,) how much each example can move the value, squared, up to a factor."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A function of weighted sums over examples.
+
+    Attributes:
+        parts: sample → (n, p), what each example contributes.
+        finish: (weight (…), sums (…, p)) → values (…), NaN where not defined.
+    """
+
+    parts: Callable[[Sample], FloatArray]
+    finish: Callable[[FloatArray, FloatArray], FloatArray]
+    by_class: bool = False
+
+    def value(self, sample: Sample) -> float:
+        """Return the value, NaN where it is not defined."""
+        sums = sample.weights @ self.parts(sample)
+        return float(self._finished(sample.weights.sum(keepdims=True), sums[None])[0])
+
+    def without(self, sample: Sample, groups: IntArray) -> FloatArray:
+        """Return (G,) the value with each group left out."""
+        mass = np.bincount(groups, sample.weights)
+        parts = self.parts(sample) * sample.weights[:, None]
+        order = np.argsort(groups, kind="stable")
+        starts = np.searchsorted(groups[order], np.arange(len(mass)))
+        sums = np.add.reduceat(parts[order], starts, axis=0)
+        left = sums.sum(axis=0) - sums
+        left[np.abs(left) < NOTHING * np.abs(sums).sum(axis=0)] = 0.0
+        return self._finished(mass.sum() - mass, left)
+
+    def leverage(self, sample: Sample) -> FloatArray:
+        """Return (n,) how much each example can move the value, squared, up to a factor."""
+        if not self.by_class or sample.kind != "classification":
+            return sample.weights**2
+        sizes = np.bincount(sample.targets, sample.weights)
+        return np.asarray((sample.weights / sizes[sample.targets]) ** 2)
+
+    def _finished(self, mass: FloatArray, sums: FloatArray) -> FloatArray:
+        some = mass > NOTHING * max(float(mass.max()), NOTHING)
+        values = self.finish(np.where(some, mass, 1.0), sums)
+        return np.where(some, values, np.nan)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: what runs call it.
+        title: what people call it.
+        kinds: the targets that it judges.
+        higher_is_better: whether more is better.
+        bounds: the least and the greatest value it can have.
+        statistic: its value, and its values with groups left out.
+    """
+
+    name: str
+    title: str
+    kinds: frozenset[Kind]
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    statistic: Statistic
+
+    def function(self, sample: Sample) -> float:
+        """Return the value on a sample, NaN where it is not defined."""
+        if len(sample) == 0 or sample.predictions.size == 0:
+            return float("nan")
+        return self.statistic.value(sample)
+
+
+def metric(name: str, kind: Kind) -> Metric:
+    """Return the metric called `name`. Raises `UsageError` where it doesn't judge this kind."""
+    if name not in METRICS or kind not in METRICS[name].kinds:
+        raise UsageError(
+            f"There is no metric {name!r} for {kind}. Choose from: {', '.join(metrics_for(kind))}."
+        )
+    return METRICS[name]
+
+
+def metrics_for(kind: Kind) -> tuple[str, ...]:
+    """Return the names of the metrics that judge a kind of target."""
+    return tuple(name for name, one in METRICS.items() if kind in one.kinds)
+
+
+def score(
+    name: str,
+    kind: Kind,
+    targets: FloatArray | IntArray,
+    predictions: FloatArray,
+    weights: FloatArray | None = None,
+    folds: IntArray | None = None,
+) -> float:
+    """Return a metric's value, NaN where it is not defined (AUROC of one class).
+
+    Args:
+        name: a name in `METRICS`.
+        kind: what the targets are.
+        targets: (n,) class indices; (n, K) 0/1 for multilabel; (n,) values.
+        predictions: (n, K) probabilities, or (n,) values.
+        weights: (n,) above zero; one each where not given.
+        folds: (n,) whose model predicted each example, under cross-fitting. AUROC and Spearman
+            then compare only examples of one fold.
+    """
+    return metric(name, kind).function(sample_of(kind, targets, predictions, weights, folds))
+
+
+def headline(kind: Kind, targets: FloatArray | IntArray) -> str:
+    """Return the metric that a run is judged by when nobody says.
+
+    Regression: RMSE. Multilabel: average precision, which no threshold decides. Classification:
+    accuracy, as long as always guessing the largest class has at most twice the odds that it has
+    with equal classes (a share of 2/3 for two classes). Beyond that accuracy rewards the guess:
+    AUROC for two classes, where a threshold of one half says little; balanced accuracy for more.
+    """
+    if kind == "regression":
+        return "rmse"
+    if kind == "multilabel":
+        return "average_precision"
+    counts = np.unique(targets, return_counts=True)[1]
+    if len(counts) < 2 or counts.max() * (len(counts) - 1) <= 2 * (counts.sum() - counts.max()):
+        return "accuracy"
+    return "auroc" if len(counts) == 2 else "balanced_accuracy"
+
+
+def _each(of: Callable[[Sample], FloatArray]) -> Callable[[Sample], FloatArray]:
+    """Make (n,) contributions a column."""
+    return lambda sample: of(sample)[:, None]
+
+
+def _average(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    return np.asarray(sums[..., 0] / mass)
+
+
+def _correct(sample: Sample) -> FloatArray:
+    return np.asarray(sample.predictions.argmax(axis=1) == sample.targets, np.float64)
+
+
+def _all_correct(sample: Sample) -> FloatArray:
+    return np.asarray((sample.decisions() == sample.indicators()).all(axis=1), np.float64)
+
+
+def _share_wrong(sample: Sample) -> FloatArray:
+    return np.asarray((sample.decisions() != sample.indicators()).mean(axis=1))
+
+
+def _log_loss(sample: Sample) -> FloatArray:
+    tiny = float(np.finfo(np.float64).eps)
+    p = np.clip(sample.predictions, tiny, 1 - tiny)
+    if sample.kind == "multilabel":
+        return np.asarray(-np.log(np.where(sample.targets > 0, p, 1 - p)).mean(axis=1))
+    return np.asarray(-np.log(p[np.arange(len(p)), sample.targets]))
+
+
+def _brier(sample: Sample) -> FloatArray:
+    squares = (sample.predictions - sample.indicators()) ** 2
+    if sample.kind == "multilabel":
+        return np.asarray(squares.mean(axis=1))
+    return np.asarray(squares.sum(axis=1) / 2)
+
+
+def _confusion(sample: Sample) -> FloatArray:
+    """Return (n, 3K): decided rightly, decided for, and true, by class or label."""
+    truth, decided = sample.indicators(), sample.decisions()
+    return np.concatenate([truth * decided, decided, truth], axis=1)
+
+
+def _mean_recall(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    right, _, true = np.split(sums, 3, axis=-1)
+    return _mean_where(right, true)
+
+
+def _macro_f1(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    right, decided, true = np.split(sums, 3, axis=-1)
+    return _mean_where(2 * right, decided + true)
+
+
+def _micro_f1(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    right, decided, true = (part.sum(axis=-1) for part in np.split(sums, 3, axis=-1))
+    return _mean_where((2 * right)[..., None], (decided + true)[..., None])
+
+
+def _mean_where(above: FloatArray, below: FloatArray) -> FloatArray:
+    """Return the mean of the fractions that are defined over the last axis."""
+    defined = below > 0
+    parts = np.where(defined, above / np.where(defined, below, 1.0), 0.0)
+    count = defined.sum(axis=-1)
+    return np.where(count > 0, parts.sum(axis=-1) / np.maximum(count, 1), np.nan)
+
+
+def _miscalibration(sample: Sample) -> FloatArray:
+    """Return (n, bins) confidence less correctness in the bin of the confidence."""
+    confidence = sample.predictions.max(axis=1)
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    excess = confidence - _correct(sample)
+    return np.asarray((bins[:, None] == np.arange(CALIBRATION_BINS)) * excess[:, None])
+
+
+def _total_miscalibration(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    return np.asarray(np.abs(sums).sum(axis=-1) / mass)
+
+
+def _square_error(sample: Sample) -> FloatArray:
+    return np.asarray((sample.predictions - sample.targets) ** 2)
+
+
+def _absolute_error(sample: Sample) -> FloatArray:
+    return np.abs(sample.predictions - sample.targets)
+
+
+def _root(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    return np.sqrt(np.maximum(sums[..., 0], 0.0) / mass)
+
+
+def _explained(sample: Sample) -> FloatArray:
+    """Return (n, 3): squared error, target and squared target, the target less its mean."""
+    y = sample.targets - np.average(sample.targets, weights=sample.weights)
+    return np.stack([_square_error(sample), y, y * y], axis=1)
+
+
+def _r2(mass: FloatArray, sums: FloatArray) -> FloatArray:
+    error, first, second = np.moveaxis(sums, -1, 0)
+    spread = second - first**2 / mass
+    some = spread > NOTHING * np.maximum(second, NOTHING)
+    return np.where(some, 1 - error / np.where(some, spread, 1.0), np.nan)
+
+
+_CLASS: frozenset[Kind] = frozenset({"classification"})
+_LABELS: frozenset[Kind] = frozenset({"multilabel"})
+_BOTH = _CLASS | _LABELS
+_VALUES: frozenset[Kind] = frozenset({"regression"})
+_SHARE, _LOSS = (0.0, 1.0), (0.0, float("inf"))
+
+METRICS: dict[str, Metric] = {
+    one.name: one
+    for one in (
+        Metric("accuracy", "accuracy", _CLASS, True, _SHARE, Sums(_each(_correct), _average)),
+        Metric(
+            "balanced_accuracy",
+            "balanced accuracy",
+            _CLASS,
+            True,
+            _SHARE,
+            Sums(_confusion, _mean_recall, by_class=True),
+        ),
+        Metric(
+            "subset_accuracy",
+            "all labels right",
+            _LABELS,
+            True,
+            _SHARE,
+            Sums(_each(_all_correct), _average),
+        ),
+        Metric(
+            "hamming_loss",
+            "share of labels wrong",
+            _LABELS,
+            False,
+            _SHARE,
+            Sums(_each(_share_wrong), _average),
+        ),
+        Metric(
+            "macro_f1", "macro F1", _BOTH, True, _SHARE, Sums(_confusion, _macro_f1, by_class=True)
+        ),
+        Metric("micro_f1", "micro F1", _LABELS, True, _SHARE, Sums(_confusion, _micro_f1)),
+        Metric("auroc", "AUROC", _BOTH, True, _SHARE, Auroc()),
+        Metric("average_precision", "average precision", _BOTH, True, _SHARE, AveragePrecision()),
+        Metric("log_loss", "log-loss", _BOTH, False, _LOSS, Sums(_each(_log_loss), _average)),
+        Metric("brier", "Brier score", _BOTH, False, _SHARE, Sums(_each(_brier), _average)),
+        Metric(
+            "calibration_error",
+            "calibration error",
+            _CLASS,
+            False,
+            _SHARE,
+            Sums(_miscalibration, _total_miscalibration),
+        ),
+        Metric("rmse", "RMSE", _VALUES, False, _LOSS, Sums(_each(_square_error), _root)),
+        Metric("mae", "MAE", _VALUES, False, _LOSS, Sums(_each(_absolute_error), _average)),
+        Metric("r2", "R²", _VALUES, True, (-float("inf"), 1.0), Sums(_explained, _r2)),
+        Metric("spearman", "Spearman correlation", _VALUES, True, (-1.0, 1.0), Spearman()),
+    )
+}

@@ -1,0 +1,79 @@
+"""`Sample`: judged examples with their targets and predictions, as metrics take them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from retarget.core.types import FloatArray, IntArray, Kind
+
+
+@dataclass(frozen=True)
+class Sample:
+    """n judged examples.
+
+    Attributes:
+        kind: what the targets are.
+        targets: (n,) class indices; (n, K) 0/1 for multilabel; (n,) values.
+        predictions: (n, K) probabilities, or (n,) values.
+        weights: (n,) above zero.
+        folds: (n,) whose model predicted each example; None where one model predicted all.
+    """
+
+    kind: Kind
+    targets: FloatArray | IntArray
+    predictions: FloatArray
+    weights: FloatArray
+    folds: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def indicators(self) -> FloatArray:
+        """Return the targets as (n, K) of 0 and 1."""
+        if self.kind == "multilabel":
+            return self.targets.astype(np.float64)
+        return np.asarray(self.targets[:, None] == np.arange(self.predictions.shape[1]), np.float64)
+
+    def decisions(self) -> FloatArray:
+        """Return what the predictions decide for as (n, K) of 0 and 1: the most probable class,
+        or each label of probability at least one half."""
+        if self.kind == "multilabel":
+            return np.asarray(self.predictions >= 0.5, np.float64)
+        best = self.predictions.argmax(axis=1)
+        return np.asarray(best[:, None] == np.arange(self.predictions.shape[1]), np.float64)
+
+    def blocks(self) -> IntArray:
+        """Return (n,) the number of each example's fold; zeros where there are none."""
+        if self.folds is None:
+            return np.zeros(len(self), np.int64)
+        return np.unique(self.folds, return_inverse=True)[1].astype(np.int64)
+
+
+def sample_of(
+    kind: Kind,
+    targets: FloatArray | IntArray,
+    predictions: FloatArray,
+    weights: FloatArray | None = None,
+    folds: IntArray | None = None,
+) -> Sample:
+    """Return the sample in float64, with weights of one where none are given.
+
+    Raises `ValueError` for arrays that don't fit together.
+    """
+    y: FloatArray | IntArray = (
+        np.asarray(targets, np.int64) if kind == "classification" else np.asarray(targets, float)
+    )
+    p = np.asarray(predictions, np.float64)
+    if kind == "regression" and p.ndim == 2 and p.shape[1] == 1:
+        p = p[:, 0]
+    n = len(y)
+    fits = {
+        "classification": y.ndim == 1 and p.ndim == 2,
+        "multilabel": y.ndim == 2 and p.shape == y.shape,
+        "regression": y.ndim == 1 and p.ndim == 1,
+    }[kind]
+    w = np.ones(n) if weights is None else np.asarray(weights, np.float64)
+    others = [len(p), len(w)] + ([] if folds is None else [len(folds)])
+    if not fits or any(size != n for size in others):
+        raise ValueError(f"{kind} targets {y.shape} and predictions {p.shape} don't fit together")
+    return Sample(kind, y, p, w, None if folds is None else np.asarray(folds, np.int64))
