@@ -21,6 +21,9 @@ ProblemKind = Literal[
     "group-leak",
     "rare-class",
     "ignored",
+    "bad-row",
+    "encoding",
+    "similar-classes",
 ]
 
 
@@ -120,7 +123,10 @@ class Task:
         if self.kind == "classification":
             return np.asarray(targets >= 0)
         present = np.isfinite(targets)
-        return present if targets.ndim == 1 else np.asarray(present.all(axis=1))
+        if targets.ndim == 1:
+            return present
+        # A task without any label has no columns, and all() of nothing would be true.
+        return np.asarray(present.all(axis=1) & (targets.shape[1] > 0))
 
     def take(self, rows: IntArray) -> "Task":
         """Return the task with the examples at `rows` only; classes stay as they are."""

@@ -1,0 +1,94 @@
+"""`open_task`: whatever a user has, read as a `Task`, saying how and why."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from retarget.core.errors import DataError
+from retarget.core.text import printable
+from retarget.core.types import Kind
+from retarget.tasks.readers import READERS, Asked, Reader
+from retarget.tasks.rows import build_task
+from retarget.tasks.task import Task
+
+_BUILT_IN = ("folder",)
+
+
+def open_task(
+    data: Any,
+    targets: Any = None,
+    *,
+    kind: Kind | None = None,
+    columns: Mapping[str, str] | None = None,
+    domains: bool = False,
+    strict: bool = False,
+    follow_links: bool = False,
+    groups: Sequence[Any] | None = None,
+    splits: Sequence[Any] | None = None,
+    domain_names: Sequence[Any] | None = None,
+    weights: Sequence[Any] | None = None,
+    name: str | None = None,
+) -> Task:
+    """Read `data` as a task. `task.layout` and `task.why` say how it was read, and why so.
+
+    Args:
+        data: a folder or manifest (path); or a NumPy array (n, h, w[, c]) or tensor, a list of
+            paths, PIL images, arrays or tensors, a pandas frame, or a Hugging Face dataset.
+        targets: n targets, where they don't come with the data. `None`, NaN or "" among them
+            mean unlabelled.
+        kind: what the targets are; read from them if not said (see `targets.kind_of`).
+        columns: names of columns by role: `{"label": "diagnosis"}`. The roles are image, label,
+            split, group, domain and weight.
+        domains: whether the first folder level is the domain.
+        strict: whether to stop at the first example that can't be read. All are decoded once.
+        follow_links: whether links, and paths in manifests, may lead out of the data folder.
+        groups: n names of who an example belongs to; a group is never split up.
+        splits: n of "train", "val", "test" or "".
+        domain_names: n names of where an example comes from.
+        weights: n numbers above zero.
+        name: a short name for people.
+
+    Raises `DataError` where the data can't be used, with what is wrong, where, what to do.
+    """
+    asked = Asked(
+        targets=targets,
+        kind=kind,
+        columns=dict(columns or {}),
+        domains=domains,
+        strict=strict,
+        follow_links=follow_links,
+        groups=groups,
+        splits=splits,
+        domain_names=domain_names,
+        weights=weights,
+        name=name,
+    )
+    if isinstance(data, str):
+        data = Path(data)
+    if isinstance(data, Path):
+        data = data.expanduser()
+    return build_task(reader_for(data, asked).read(data, asked), asked)
+
+
+def reader_for(data: Any, asked: Asked) -> Reader:
+    """Return the first registered reader that takes `data`. Raises `DataError` if none does."""
+    for room in _BUILT_IN:
+        import_module(f"retarget.tasks.{room}")
+    for reader in sorted(READERS.values(), key=lambda reader: (reader.rank, reader.name)):
+        if reader.recognises(data, asked) is not None:
+            return reader
+    raise DataError(_not_read(data))
+
+
+def _not_read(data: Any) -> str:
+    wanted = "a folder of pictures or a manifest (CSV, TSV, JSONL, Parquet)"
+    if not isinstance(data, Path):
+        return (
+            f"Data of type {type(data).__name__} can't be read. Give a path, an array"
+            " (n, h, w[, c]), a list of pictures, a pandas frame or a Hugging Face dataset."
+        )
+    shown = printable(str(data))
+    if not data.exists():
+        return f"There is nothing at {shown}. Give the path of {wanted}."
+    return f"{shown} is not data that can be read. Give the path of {wanted}."

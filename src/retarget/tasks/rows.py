@@ -1,0 +1,291 @@
+"""From what a reader found to a `Task`: identify, leave out what can't be read, understand."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retarget.core.errors import DataError, UnreadableInput
+from retarget.core.hashing import hash_bytes
+from retarget.core.progress import progress
+from retarget.core.text import count, printable
+from retarget.core.types import FloatArray, StrArray
+from retarget.tasks.ledger import Trouble, identify_files
+from retarget.tasks.modalities import identify, load
+from retarget.tasks.readers import Asked, Rows
+from retarget.tasks.targets import as_number, class_name, is_missing, read_targets, similar_classes
+from retarget.tasks.task import Examples, Problem, Task
+
+SPLIT_WORDS: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "": "",
+}
+_STRICT_DETAIL = 64
+
+
+def build_task(rows: Rows, asked: Asked) -> Task:
+    """Return the task that the rows make, with what can't be used left out, counted and named.
+
+    Raises `DataError` where nothing is left, where columns don't have one value an example, and,
+    if `asked.strict`, at the first example that can't be read.
+    """
+    rows = _with_columns_asked_for(rows, asked)
+    ids, troubles = _identify(rows)
+    if asked.strict:
+        _insist(rows, troubles)
+    kept = np.array([i for i in range(len(rows.names)) if i not in troubles], dtype=np.int64)
+    problems = [*rows.problems, *_left_out(rows, troubles)]
+    if not len(kept):
+        raise DataError(_nothing_left(rows, problems))
+    labels = [rows.labels[i] for i in kept]
+    targets = read_targets(labels, asked.kind, rows.target)
+    names = tuple(rows.names[i] for i in kept)
+    splits, bad_splits = _splits(_column(rows.splits, kept), names)
+    weights, bad_weights = _weights(_column(rows.weights, kept), names)
+    problems += [*bad_splits, *bad_weights]
+    if targets.bad:
+        problems.append(_bad_targets(labels, targets.bad, names, targets.kind))
+    if targets.kind != "regression":
+        problems += similar_classes(targets.classes)
+    examples = Examples(
+        ids=np.array([ids[i] for i in kept], dtype=np.str_),
+        names=names,
+        inputs={k: [column[i] for i in kept] for k, column in rows.inputs.items()},
+        targets=targets.values,
+        splits=splits,
+        groups=_texts(_column(rows.groups, kept)),
+        domains=_texts(_column(rows.domains, kept)),
+        weights=weights,
+    )
+    return Task(
+        name=asked.name or rows.name,
+        inputs=dict(rows.modalities),
+        kind=targets.kind,
+        classes=targets.classes,
+        examples=examples,
+        problems=tuple(problems),
+        layout=_sentence(rows.layout),
+        why=_sentence(f"{rows.why}; {targets.why}" if rows.why else targets.why),
+        origin=rows.origin,
+    )
+
+
+def without_unreadable(task: Task, reasons: Mapping[int, str], *, strict: bool = False) -> Task:
+    """Return the task without the rows that turned out unreadable, each named with its reason.
+
+    `reasons` maps rows to what `UnreadableInput` said. Raises `DataError` at the first, by row,
+    if `strict`, and where nothing is left.
+    """
+    if not reasons:
+        return task
+    first = min(reasons)
+    if strict:
+        raise DataError(_stopped(task.examples.names[first], reasons[first]))
+    kept = np.array([i for i in range(len(task)) if i not in reasons], dtype=np.int64)
+    problems = _by_reason(
+        "unreadable", [(task.examples.names[i], reasons[i]) for i in sorted(reasons)]
+    )
+    if not len(kept):
+        raise DataError(
+            f"None of the {count(len(task), 'example')} of {printable(task.name)} can be read:"
+            f" the first {reasons[first]}. Check that these are pictures."
+        )
+    return task.take(kept).with_problems(*problems)
+
+
+def _with_columns_asked_for(rows: Rows, asked: Asked) -> Rows:
+    """Put columns that the user handed in beside the data over those that came with it."""
+    given = {
+        "labels": asked.targets,
+        "groups": asked.groups,
+        "splits": asked.splits,
+        "domains": asked.domain_names,
+        "weights": asked.weights,
+    }
+    changes: dict[str, Any] = {}
+    for column, values in given.items():
+        if values is None:
+            continue
+        listed = as_list(values)
+        if len(listed) != len(rows.names):
+            shown = "targets" if column == "labels" else column
+            raise DataError(
+                f"There are {count(len(listed), 'value')} in {shown} for"
+                f" {count(len(rows.names), 'example')}. Give one value an example."
+            )
+        changes[column] = listed
+    return replace(rows, **changes)
+
+
+def as_list(values: Any) -> list[Any]:
+    """Return a list, array, tensor or series as a list of Python values; rows stay arrays."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    elif hasattr(values, "numpy"):
+        values = values.numpy()
+    if isinstance(values, np.ndarray):
+        return list(values) if values.ndim > 1 else list(values.tolist())
+    return list(values)
+
+
+def _identify(rows: Rows) -> tuple[list[str], dict[int, Trouble]]:
+    troubles: dict[int, Trouble] = {}
+    columns: list[list[str]] = []
+    for name, references in rows.inputs.items():
+        found = [""] * len(references)
+        files = [i for i, reference in enumerate(references) if isinstance(reference, Path)]
+        identified = identify_files([references[i] for i in files])
+        for position, i in enumerate(files):
+            found[i] = identified.ids[position]
+            if position in identified.troubles:
+                troubles.setdefault(i, identified.troubles[position])
+        others = [i for i, reference in enumerate(references) if not isinstance(reference, Path)]
+        for i in others:
+            try:
+                found[i] = identify(rows.modalities[name], references[i])
+            except UnreadableInput as reason:
+                troubles.setdefault(i, Trouble("unreadable", str(reason)))
+        columns.append(found)
+    if len(columns) == 1:
+        return columns[0], troubles
+    joined = zip(*columns, strict=True)
+    return [hash_bytes(*(part.encode() for part in parts)) for parts in joined], troubles
+
+
+def _insist(rows: Rows, troubles: Mapping[int, Trouble]) -> None:
+    """Read every example as far as it takes to know that it can be; raise at the first."""
+    with progress("Checking", len(rows.names), "examples") as meter:
+        for i, name in enumerate(rows.names):
+            if i in troubles:
+                raise DataError(_stopped(name, troubles[i].reason))
+            for column, references in rows.inputs.items():
+                try:
+                    load(rows.modalities[column], references[i], _STRICT_DETAIL)
+                except UnreadableInput as reason:
+                    raise DataError(_stopped(name, str(reason))) from None
+            meter.advance()
+
+
+def _stopped(name: str, reason: str) -> str:
+    return (
+        f"{printable(name)} {reason}. Fix it or take it out, or leave out --strict (strict=True)"
+        " to go on without it."
+    )
+
+
+def _left_out(rows: Rows, troubles: Mapping[int, Trouble]) -> list[Problem]:
+    found: list[Problem] = []
+    for kind in ("missing", "unreadable"):
+        named = [
+            (rows.names[i], troubles[i].reason)
+            for i in sorted(troubles)
+            if troubles[i].kind == kind
+        ]
+        found += _by_reason(kind, named)
+    return found
+
+
+def _by_reason(kind: Any, named: Sequence[tuple[str, str]]) -> list[Problem]:
+    """One problem for every reason, naming all that share it."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in named:
+        reasons.setdefault(reason, []).append(name)
+    return [
+        Problem(
+            kind,
+            tuple(names),
+            f"{printable(names[0])} {reason}. It was left out."
+            if len(names) == 1
+            else f"{count(len(names), 'file')}, {printable(names[0])} among them: each {reason}."
+            " They were left out.",
+            left_out=True,
+        )
+        for reason, names in reasons.items()
+    ]
+
+
+def _nothing_left(rows: Rows, problems: Sequence[Problem]) -> str:
+    where = printable(rows.origin or rows.name)
+    if not problems:
+        return f"{where} holds no examples. Point to a folder of pictures or a manifest."
+    return f"{where} holds no example that can be read. {problems[-1].what}"
+
+
+def _bad_targets(
+    labels: Sequence[Any], bad: Sequence[int], names: Sequence[str], kind: str
+) -> Problem:
+    shown = printable(repr(labels[bad[0]]), 60)
+    wanted = "a number" if kind == "regression" else "one class"
+    return Problem(
+        "bad-target",
+        tuple(names[i] for i in bad),
+        f"{count(len(bad), 'target')}, {shown} among them, can't be read as {wanted}. The examples"
+        " were kept as unlabelled.",
+    )
+
+
+def _sentence(clause: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}."
+
+
+def _column(values: Sequence[Any] | None, kept: Any) -> list[Any]:
+    return [None if values is None else values[i] for i in kept]
+
+
+def _texts(values: Sequence[Any]) -> StrArray:
+    return np.array(["" if is_missing(v) else class_name(v) for v in values], dtype=np.str_)
+
+
+def _splits(values: Sequence[Any], names: Sequence[str]) -> tuple[StrArray, list[Problem]]:
+    words = ["" if is_missing(v) else class_name(v) for v in values]
+    read = [SPLIT_WORDS.get(word.lower()) for word in words]
+    strange = [i for i, word in enumerate(read) if word is None]
+    array = np.array([word or "" for word in read], dtype="<U5")
+    if not strange:
+        return array, []
+    common = ", ".join(
+        repr(printable(w)) for w, _ in Counter(words[i] for i in strange).most_common(3)
+    )
+    return array, [
+        Problem(
+            "bad-row",
+            tuple(names[i] for i in strange),
+            f"{count(len(strange), 'example')} have a split that is not train, val or test"
+            f" ({common}). They were read as not split yet.",
+        )
+    ]
+
+
+def _weights(values: Sequence[Any], names: Sequence[str]) -> tuple[FloatArray, list[Problem]]:
+    weights = np.ones(len(values), dtype=np.float64)
+    strange = []
+    for i, value in enumerate(values):
+        if is_missing(value):
+            continue
+        number = as_number(value)
+        if number is None or number <= 0:
+            strange.append(i)
+        else:
+            weights[i] = number
+    if not strange:
+        return weights, []
+    return weights, [
+        Problem(
+            "bad-row",
+            tuple(names[i] for i in strange),
+            f"{count(len(strange), 'weight')}, {printable(repr(values[strange[0]]), 60)} among"
+            " them, are not numbers above zero. They were read as 1.",
+        )
+    ]
