@@ -1,0 +1,53 @@
+"""`Knn`: the vote of the nearest labelled examples."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from retarget.core.types import FloatArray, IntArray, Kind
+from retarget.methods.base import Labels, Method, register_method
+from retarget.methods.heads import ROWS_AT_ONCE, KnnHead
+from retarget.methods.neighbours import unit_rows, vote
+
+
+@register_method
+@dataclass(frozen=True)
+class Knn(Method):
+    """Nearest neighbours by cosine similarity, nearer ones with more weight.
+
+    Attributes:
+        neighbours: numbers of neighbours to choose from; the path goes from most to fewest.
+    """
+
+    neighbours: tuple[int, ...] = (1, 3, 5, 10, 20, 50)
+    name: ClassVar[str] = "knn"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"classification", "multilabel", "regression"})
+
+    def settings(self, labels: Labels) -> tuple[float, ...]:
+        """Return the numbers of neighbours that these labels can give, most first."""
+        possible = {k for k in self.neighbours if k < len(labels)} or {min(self.neighbours)}
+        return tuple(float(k) for k in sorted(possible, reverse=True))
+
+    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> FloatArray:
+        """Return out-of-fold outputs (S, n, K), from one matrix of similarities."""
+        rows, votes, settings = unit_rows(x), ballots(labels), self.settings(labels)
+        found = np.empty((len(settings), len(x), votes.shape[1]))
+        for start in range(0, len(x), ROWS_AT_ONCE):
+            block = slice(start, start + ROWS_AT_ONCE)
+            similarity = rows[block] @ rows.T
+            similarity[folds[block, None] == folds[None, :]] = -np.inf
+            found[:, block] = vote(similarity, votes, labels.weights, settings, labels.kind)
+        return found
+
+    def fit(self, x: FloatArray, labels: Labels, setting: float) -> KnnHead:
+        """Return the labelled examples as a head."""
+        weights = np.asarray(labels.weights, dtype=np.float64)
+        return KnnHead(unit_rows(x), ballots(labels), weights, float(setting), labels.kind)
+
+
+def ballots(labels: Labels) -> FloatArray:
+    """Return what each row votes for, (n, K) float64: one-hot classes, 0/1 labels, or values."""
+    if labels.kind == "classification":
+        return np.eye(labels.outputs)[labels.values.astype(np.int64)]
+    return np.asarray(labels.values, dtype=np.float64).reshape(len(labels), labels.outputs)
