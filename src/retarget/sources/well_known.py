@@ -1,0 +1,56 @@
+"""Well-known encoders of pictures, with what is known of them without a network."""
+
+from retarget.core.types import Modality
+from retarget.sources.source import Facts
+
+_IMAGE: Modality = "image"
+
+
+def _facts(
+    title: str, trained_on: str, licence: str, millions: float, megabytes: float | None = None
+) -> Facts:
+    """Return the facts of a model; its float32 weights are four bytes a parameter."""
+    size = round(4 * millions, 1) if megabytes is None else megabytes
+    return Facts(_IMAGE, title, trained_on, licence, int(millions * 1e6), size, here=False)
+
+
+_IN1K = "ImageNet-1k"
+_IN22K = "ImageNet-22k"
+
+KNOWN_TIMM = {
+    "mobilenetv3_small_100.lamb_in1k": _facts(
+        "MobileNet-V3 small", _IN1K, "Apache-2.0", 2.54, 10.2
+    ),
+    "resnet18.a1_in1k": _facts("ResNet-18", _IN1K, "Apache-2.0", 11.69, 46.8),
+    "resnet50.a1_in1k": _facts("ResNet-50", _IN1K, "Apache-2.0", 25.56, 102.5),
+    "efficientnet_b0.ra_in1k": _facts("EfficientNet-B0", _IN1K, "Apache-2.0", 5.29, 21.4),
+    "convnext_tiny.fb_in22k": _facts("ConvNeXt tiny", _IN22K, "Apache-2.0", 44.56, 178.0),
+    "convnext_base.fb_in22k": _facts("ConvNeXt base", _IN22K, "Apache-2.0", 109.9, 440.0),
+    "vit_tiny_patch16_224.augreg_in21k": _facts(
+        "ViT tiny, patches of 16", "ImageNet-21k", "Apache-2.0", 9.72, 39.0
+    ),
+    "vit_small_patch16_224.augreg_in21k": _facts(
+        "ViT small, patches of 16", "ImageNet-21k", "Apache-2.0", 30.07, 120.0
+    ),
+    "vit_small_patch14_dinov2.lvd142m": _facts(
+        "DINOv2 small (timm)", "LVD-142M, without labels", "Apache-2.0", 22.06, 88.2
+    ),
+    "swin_tiny_patch4_window7_224.ms_in22k": _facts("Swin tiny", _IN22K, "MIT", 44.55, 178.0),
+    "vit_base_patch16_clip_224.openai": _facts(
+        "CLIP ViT-B/16, image tower", "WIT-400M, pictures with texts", "MIT", 86.2, 345.0
+    ),
+}
+
+KNOWN_HF = {
+    "facebook/dinov2-small": _facts(
+        "DINOv2 small", "LVD-142M, without labels", "Apache-2.0", 22.06, 88.2
+    ),
+    "facebook/dinov2-base": _facts(
+        "DINOv2 base", "LVD-142M, without labels", "Apache-2.0", 86.58, 346.0
+    ),
+    "google/vit-base-patch16-224-in21k": _facts(
+        "ViT base, patches of 16", "ImageNet-21k", "Apache-2.0", 86.39, 346.0
+    ),
+    "microsoft/resnet-50": _facts("ResNet-50", _IN1K, "Apache-2.0", 25.56, 102.5),
+    "facebook/convnext-tiny-224": _facts("ConvNeXt tiny", _IN1K, "Apache-2.0", 28.59, 114.0),
+}
