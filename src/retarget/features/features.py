@@ -29,7 +29,8 @@ class Space:
     """The features of one encoder under one pooling: a row holds all layers, shallow to deep.
 
     `engine` and `batch` are those that first filled it, kept so that later rows are equal to what
-    they would have been then.
+    they would have been then. `operations` counts one example's multiply-adds through the encoder,
+    0 where they could not be counted.
     """
 
     fingerprint: str
@@ -37,6 +38,7 @@ class Space:
     layers: tuple[StoredLayer, ...]
     engine: str
     batch: int
+    operations: float = 0.0
 
     @property
     def width(self) -> int:

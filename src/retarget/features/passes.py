@@ -1,0 +1,172 @@
+"""One pass over the examples that miss, through all encoders that need them."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cache
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retarget.core.errors import UsageError
+from retarget.core.progress import progress
+from retarget.core.types import StrArray
+from retarget.features.devices import cores, peak_multiply_adds, pick_device
+from retarget.features.engines import Choice, Place, choose_engine
+from retarget.features.features import PassCost, Space
+from retarget.features.loading import Prepared, Reader, ahead
+from retarget.features.plan import Order, Plan
+from retarget.features.store import FeatureStore, Writer
+
+if TYPE_CHECKING:
+    from retarget.sources.encoder import Pooling
+
+CPU_BATCH = 16
+GPU_BATCH = 64
+PEAK_FROM = 32  # examples; fewer are not worth measuring the machine for
+
+
+class Pass:
+    """One encoder in a pass: collects prepared examples, runs full batches, stores the rows.
+
+    Every batch has the same size, the last one filled up with copies: what a row becomes doesn't
+    depend on how many were stored before.
+    """
+
+    def __init__(self, plan: Plan, order: Order, store: FeatureStore, stack: ExitStack) -> None:
+        self.encoder = plan.source.load()
+        self._plan = plan
+        self._order = order
+        self._store = store
+        self._stack = stack
+        self._device = pick_device(order.device)
+        self._batch = plan.space.batch if plan.space else _batch_size(self._device)
+        self._ids: list[str] = []
+        self._tensors: list[Tensor] = []
+        self._writer: Writer | None = None
+        self._choice: Choice | None = None
+        self.notes: tuple[str, ...] = ()
+        self.extracted = 0
+        self.forward_seconds = 0.0
+        self.seconds = 0.0
+
+    def add(self, example: str, prepared: Tensor) -> None:
+        """Take one example; run a batch when there are enough."""
+        self._ids.append(example)
+        self._tensors.append(prepared)
+        if len(self._ids) >= self._batch:
+            self._run()
+
+    def finish(self) -> None:
+        """Run what is left."""
+        while self._ids:
+            self._run()
+
+    def cost(self, reused: int) -> PassCost:
+        """Return what this pass cost."""
+        rate = self.extracted / self.forward_seconds if self.forward_seconds else None
+        share = None
+        if rate and self._choice and self._choice.operations and self.extracted >= PEAK_FROM:
+            share = self._choice.operations * rate / _peak(self._device)
+        return PassCost(
+            source=self._plan.source.uri,
+            engine=self._choice.engine.name if self._choice else "",
+            extracted=self.extracted,
+            reused=reused,
+            seconds=self.seconds,
+            per_second=rate,
+            share_of_peak=share,
+        )
+
+    def _run(self) -> None:
+        ids, self._ids = self._ids[: self._batch], self._ids[self._batch :]
+        tensors, self._tensors = self._tensors[: self._batch], self._tensors[self._batch :]
+        start = time.perf_counter()
+        filled = [*tensors, *[tensors[-1]] * (self._batch - len(tensors))]
+        batch = self.encoder.collate(filled)
+        if self._choice is None or self._writer is None:
+            self._choice = self._choose(batch)
+            self._writer = self._open(self._choice)
+        before = time.perf_counter()
+        rows = self._choice.engine(batch)[: len(ids)]
+        now = time.perf_counter()
+        # The copies that filled the batch up are nobody's cost.
+        taken = (now - before) * len(ids) / self._batch
+        self._writer.append(np.array(ids), rows, taken)
+        self.extracted += len(ids)
+        self.forward_seconds += taken
+        self.seconds += time.perf_counter() - start
+
+    def _choose(self, batch: Tensor) -> Choice:
+        """The engine that was named, else the one the space was filled with, else the fastest."""
+        pooling = cast("Pooling", self._order.pooling)
+        place = Place(self._device, pooling, len(self._plan.rows), self._plan.source.fingerprint)
+        space, name = self._plan.space, self._order.engine
+        if name != "auto" or space is None:
+            choice = choose_engine(self.encoder, batch, name, place)
+            self.notes = choice.notes
+            return choice
+        try:
+            return choose_engine(self.encoder, batch, space.engine, place)
+        except UsageError as refused:
+            self.notes = (f"{refused}. Eager was used instead",)
+            return choose_engine(self.encoder, batch, "eager", place)
+
+    def _open(self, choice: Choice) -> Writer:
+        """Open the space, which another process may have made meanwhile, and a writer to it."""
+        space = self._store.create(
+            Space(
+                self._plan.source.fingerprint,
+                self._order.pooling,
+                choice.layers,
+                choice.engine.name,
+                self._batch,
+                choice.operations,
+            )
+        )
+        return self._stack.enter_context(self._store.writer(space))
+
+
+def run_passes(
+    plans: Sequence[Plan], order: Order, store: FeatureStore, reader: Reader, ids: StrArray
+) -> tuple[list[Pass], dict[int, str]]:
+    """Run all plans in one pass over the examples; return the passes, and row → reason of the
+    examples that could not be read."""
+    unreadable: dict[int, str] = {}
+    with ExitStack() as stack:
+        passes = [Pass(plan, order, store, stack) for plan in plans]
+        needed = np.zeros((len(plans), len(ids)), bool)
+        for number, plan in enumerate(plans):
+            needed[number, plan.rows] = True
+
+        def prepare(row: int) -> Prepared:
+            encoders = {k: passes[k].encoder for k in np.flatnonzero(needed[:, row]).tolist()}
+            return reader.prepare(row, encoders)
+
+        rows = np.flatnonzero(needed.any(axis=0)).tolist()
+        threads = cores()
+        window = threads + 2 * max(p._batch for p in passes)
+        meter = stack.enter_context(
+            progress("Extracting features", len(rows), f"{reader.modality}s")
+        )
+        for prepared in ahead(prepare, rows, threads, window):
+            if prepared.reason:
+                unreadable[prepared.row] = prepared.reason
+            example = str(ids[prepared.row])
+            for number, tensor in prepared.tensors.items():
+                passes[number].add(example, tensor)
+            meter.advance()
+        for done in passes:
+            done.finish()
+    return passes, unreadable
+
+
+def _batch_size(device: torch.device) -> int:
+    return CPU_BATCH if device.type == "cpu" else GPU_BATCH
+
+
+@cache
+def _peak(device: torch.device) -> float:
+    return peak_multiply_adds(device)

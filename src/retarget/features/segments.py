@@ -1,0 +1,195 @@
+"""Segments: append-only files of float32 rows, each row with its id and a checksum a layer."""
+
+import mmap
+import os
+import re
+import secrets
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from retarget.core.types import BoolArray, FloatArray, IntArray
+from retarget.features.features import Space
+
+KEY_BYTES = 16
+SUFFIX = ".f32"
+_NAME = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{32}")
+
+Keys = npt.NDArray[np.bytes_]  # (n,) S16, the ids in binary; numpy pads what it strips
+
+
+def keys_of(ids: npt.NDArray[np.str_] | Sequence[str]) -> Keys:
+    """Return ids of 32 hexadecimal digits as (n,) keys of 16 bytes. Raises `ValueError`."""
+    names = np.asarray(ids, dtype=str).tolist()
+    for name in names:
+        if not _ID.fullmatch(name):
+            raise ValueError(f"{name!r} is no example id: 32 hexadecimal digits are expected")
+    return np.frombuffer(bytes.fromhex("".join(names)), dtype=f"S{KEY_BYTES}")
+
+
+@dataclass(frozen=True)
+class Records:
+    """How one row lies in a segment: key (16 bytes), a CRC-32 a layer, then the float32 numbers.
+
+    All are little-endian; offsets and sizes are in bytes.
+    """
+
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, space: Space) -> "Records":
+        """Return the records of a space."""
+        return cls(tuple(layer.size for layer in space.layers))
+
+    @cached_property
+    def data(self) -> int:
+        """Where the numbers begin."""
+        return KEY_BYTES + 4 * len(self.sizes)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of one record."""
+        return self.data + 4 * sum(self.sizes)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """The first number of each layer, and the end of the last."""
+        return (0, *(int(end) for end in np.cumsum(self.sizes)))
+
+    def pack(self, keys: Keys, rows: FloatArray) -> npt.NDArray[np.uint8]:
+        """Return (n, size) bytes of `rows` (n, width)."""
+        packed = np.zeros((len(keys), self.size), np.uint8)
+        packed[:, :KEY_BYTES] = np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, KEY_BYTES)
+        packed[:, self.data :] = np.ascontiguousarray(rows, "<f4").view(np.uint8)
+        sums = packed[:, KEY_BYTES : self.data]
+        for layer in range(len(self.sizes)):
+            values = packed[:, self._bytes(layer)]
+            sums[:, 4 * layer : 4 * layer + 4] = _checksums(values)
+        return packed
+
+    def unpack(
+        self,
+        records: npt.NDArray[np.uint8],
+        positions: IntArray,
+        keys: Keys,
+        layers: Sequence[int],
+        out: FloatArray,
+    ) -> BoolArray:
+        """Copy `layers` of the records at `positions` into `out`; return which are undamaged.
+
+        `records` is (m, size), `keys` (n,) what is expected at `positions` (n,), `out` is
+        (n, sum of the layers' sizes) float32. Checksums are taken of what was copied.
+        """
+        chosen = _selection(positions)
+        wanted = np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, KEY_BYTES)
+        good = np.asarray((records[:, :KEY_BYTES][chosen] == wanted).all(axis=1))
+        start = 0
+        for layer in layers:
+            part = np.ascontiguousarray(records[:, self._bytes(layer)][chosen])
+            first = KEY_BYTES + 4 * layer
+            sums = records[:, first : first + 4][chosen]
+            good &= (sums == _checksums(part)).all(axis=1)
+            out[:, start : start + self.sizes[layer]] = part.view("<f4")
+            start += self.sizes[layer]
+        return good
+
+    def _bytes(self, layer: int) -> slice:
+        return slice(
+            self.data + 4 * self.starts[layer],
+            self.data + 4 * self.starts[layer + 1],
+        )
+
+
+def _checksums(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(n, 4) bytes: the CRC-32 of each row of `values` (n, bytes)."""
+    sums = [zlib.crc32(row) for row in np.ascontiguousarray(values)]
+    return np.array(sums, "<u4").view(np.uint8).reshape(-1, 4)
+
+
+class SegmentWriter:
+    """One new segment file; nobody else ever writes to it. Nothing is made before `append`."""
+
+    def __init__(self, folder: Path, records: Records) -> None:
+        self.name = secrets.token_hex(16)
+        self.path = folder / f"{self.name}{SUFFIX}"
+        self.rows = 0
+        self._records = records
+        self._handle: int | None = None
+
+    def append(self, keys: Keys, rows: FloatArray) -> int:
+        """Write rows to the disk itself and return the position of the first.
+
+        What was half written is cut off again. Raises `OSError`.
+        """
+        if self._handle is None:
+            self._handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        start = self.rows
+        try:
+            _write_all(self._handle, memoryview(self._records.pack(keys, rows).tobytes()))
+            os.fsync(self._handle)
+        except OSError:
+            os.ftruncate(self._handle, start * self._records.size)
+            os.lseek(self._handle, 0, os.SEEK_END)
+            raise
+        self.rows += len(keys)
+        return start
+
+    def close(self) -> None:
+        """Close the file; one without rows is removed."""
+        if self._handle is None:
+            return
+        os.close(self._handle)
+        self._handle = None
+        if not self.rows:
+            self.path.unlink(missing_ok=True)
+
+
+def _write_all(handle: int, data: memoryview) -> None:
+    while len(data):
+        data = data[os.write(handle, data) :]
+
+
+def segment_path(folder: Path, name: str) -> Path:
+    """Return the path of a segment named in the index. Raises `ValueError` for any other name."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} names no segment")
+    return folder / f"{name}{SUFFIX}"
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """Return the segment files in a folder, and nothing else that lies there."""
+    if not folder.is_dir():
+        return []
+    return [p for p in folder.iterdir() if p.suffix == SUFFIX and _NAME.fullmatch(p.stem)]
+
+
+def map_segment(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    """Return the whole records of a segment as a read-only map (m, size); none if it is gone.
+
+    The map is closed when the array is no longer used, so what was read leaves the process.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return np.zeros((0, size), np.uint8)
+    try:
+        count = os.fstat(handle).st_size // size
+        if not count:
+            return np.zeros((0, size), np.uint8)
+        mapped = mmap.mmap(handle, count * size, access=mmap.ACCESS_READ)
+    finally:
+        os.close(handle)
+    return np.frombuffer(mapped, np.uint8, count * size).reshape(count, size)
+
+
+def _selection(positions: IntArray) -> slice | IntArray:
+    """Positions as a slice where they follow one another: no copy of what is read."""
+    if len(positions) and bool((np.diff(positions) == 1).all()):
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions
