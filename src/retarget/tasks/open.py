@@ -12,7 +12,12 @@ from retarget.tasks.readers import READERS, Asked, Reader
 from retarget.tasks.rows import build_task
 from retarget.tasks.task import Task
 
-_BUILT_IN = ("folder",)
+_RUNS_CODE = frozenset(
+    {".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt", ".h5", ".hdf5", ".keras"}
+)
+_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+_ARRAYS = frozenset({".npy", ".npz"})
+_BUILT_IN = ("folder", "manifest", "memory", "frames")
 
 
 def open_task(
@@ -91,4 +96,14 @@ def _not_read(data: Any) -> str:
     shown = printable(str(data))
     if not data.exists():
         return f"There is nothing at {shown}. Give the path of {wanted}."
+    suffix = data.suffix.lower()
+    if suffix in _RUNS_CODE:
+        return (
+            f"{shown} is a {suffix} file, which can run code when it is opened, so it never is."
+            f" Give the path of {wanted}."
+        )
+    if suffix in _ARCHIVES:
+        return f"{shown} is an archive. Unpack it and give the path of the folder."
+    if suffix in _ARRAYS:
+        return f"{shown} holds arrays. Load them in Python and give them to open_task()."
     return f"{shown} is not data that can be read. Give the path of {wanted}."

@@ -1,0 +1,189 @@
+"""Tables from files: CSV, TSV, JSON lines and Parquet, with what is wrong in them named."""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retarget.core.errors import DataError
+from retarget.core.text import count, printable
+from retarget.tasks.task import Problem
+
+_DELIMITERS = (",", ";", "\t")
+_MOST_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length. `places` says where each row stands: `line 17`, `row 17`."""
+
+    columns: Mapping[str, Sequence[Any]]
+    places: Sequence[str]
+    problems: tuple[Problem, ...] = ()
+    repeated: frozenset[str] = frozenset()
+
+
+def read_table(path: Path) -> Table:
+    """Return a file as a table. Raises `DataError` where it can't be read as one.
+
+    A row that doesn't fit the header, or a line that is no JSON object, is left out and named.
+    """
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{_shown(path)} can't be read ({error.strerror}).") from error
+    text, problems = _decoded(data, path)
+    parse = FORMATS[path.suffix.lower()]
+    table = parse(text, path)
+    return Table(table.columns, table.places, (*problems, *table.problems), table.repeated)
+
+
+def peek_columns(path: Path) -> tuple[str, ...]:
+    """Return the names of a table's columns from its beginning, () where it can't be read."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet
+
+            return tuple(pyarrow.parquet.read_schema(path).names)
+        with path.open("rb") as stream:
+            head = stream.readline(1 << 16)
+        text = _decoded(head, path)[0]
+        if path.suffix.lower() in (".csv", ".tsv"):
+            return tuple(_header(text, path)[0])
+        return tuple(json.loads(text))
+    except Exception:
+        # Only asked whether to open the file; opening it says what is wrong.
+        return ()
+
+
+def _decoded(data: bytes, path: Path) -> tuple[str, list[Problem]]:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace"), []
+    if b"\0" in data[:1024]:
+        raise DataError(
+            f"{_shown(path)} is not text: it holds NUL bytes. Save the table as CSV in UTF-8."
+        )
+    try:
+        return data.decode("utf-8-sig"), []
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+    what = (
+        f"{_shown(path)} is not UTF-8 (line {line:,}). It was read as Windows-1252; check names"
+        " with accents, or save it as UTF-8."
+    )
+    return data.decode("cp1252", "replace"), [Problem("encoding", (f"line {line}",), what)]
+
+
+def _csv(text: str, path: Path) -> Table:
+    header, delimiter = _header(text, path)
+    width = len(header)
+    columns: list[list[str]] = [[] for _ in header]
+    places: list[str] = []
+    bad: list[str] = []
+    rows = _csv_rows(text, delimiter, path)
+    next(rows)
+    for line, cells in rows:
+        if not any(cells):
+            continue
+        # Spreadsheets leave empty cells behind the last column.
+        while len(cells) > width and not cells[-1].strip():
+            cells.pop()
+        if len(cells) != width or any("\0" in cell for cell in cells):
+            bad.append(f"line {line}")
+            continue
+        places.append(f"line {line}")
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(cell)
+    repeated = frozenset(name for name in header if header.count(name) > 1)
+    problems = _bad_rows(path, bad, f"don't have the {count(width, 'cell')} of the header")
+    return Table(dict(zip(header, columns, strict=True)), places, problems, repeated)
+
+
+def _header(text: str, path: Path) -> tuple[list[str], str]:
+    """Return the names of the columns and the delimiter that separates most of them."""
+    if not text.strip():
+        raise DataError(f"{_shown(path)} is empty. It needs a header with a column named image.")
+    tried = ("\t",) if path.suffix.lower() == ".tsv" else _DELIMITERS
+    headers = [(next(_csv_rows(text, delimiter, path))[1], delimiter) for delimiter in tried]
+    names, delimiter = max(headers, key=lambda found: len(found[0]))
+    return [name.strip() for name in names], delimiter
+
+
+def _csv_rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Give (line, cells). The first is the header; the line is where the row ends."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        for cells in rows:
+            if cells:
+                yield rows.line_num, cells
+    except csv.Error as error:
+        raise DataError(
+            f"{_shown(path)} can't be read near line {rows.line_num:,} ({error}). Look for a"
+            " quotation mark that is not closed."
+        ) from error
+
+
+def _json_lines(text: str, path: Path) -> Table:
+    records: list[dict[str, Any]] = []
+    places: list[str] = []
+    bad: list[str] = []
+    for line, written in enumerate(text.split("\n"), start=1):
+        if not written.strip():
+            continue
+        try:
+            record = json.loads(written)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            records.append({str(name).strip(): value for name, value in record.items()})
+            places.append(f"line {line}")
+        else:
+            bad.append(f"line {line}")
+    names = dict.fromkeys(name for record in records for name in record)
+    columns = {name: [record.get(name) for record in records] for name in names}
+    return Table(columns, places, _bad_rows(path, bad, "are not JSON objects"))
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+        names = list(table.column_names)
+        columns = {
+            name.strip(): column.to_pylist()
+            for name, column in zip(names, table.columns, strict=True)
+        }
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise DataError(f"{_shown(path)} can't be read as Parquet ({reason}).") from error
+    repeated = frozenset(name for name in names if names.count(name) > 1)
+    return Table(columns, [f"row {i}" for i in range(table.num_rows)], (), repeated)
+
+
+def _bad_rows(path: Path, bad: Sequence[str], what: str) -> tuple[Problem, ...]:
+    if not bad:
+        return ()
+    first = ", ".join(bad[:_MOST_SHOWN]) + (", …" if len(bad) > _MOST_SHOWN else "")
+    sentence = f"{count(len(bad), 'line')} of {_shown(path)} {what} ({first}). They were left out."
+    return (Problem("bad-row", tuple(bad), sentence, left_out=True),)
+
+
+def _shown(path: Path) -> str:
+    return printable(path.name)
+
+
+FORMATS: dict[str, Callable[[str, Path], Table]] = {
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+}
+TABLE_SUFFIXES = (*FORMATS, ".parquet")
