@@ -1,1 +1,1 @@
-"""What a person looks at, drawn from a run and never recomputed."""
+"""What a person looks at: HTML, terminal and plots, drawn from a record and never recomputed."""

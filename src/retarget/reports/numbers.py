@@ -1,0 +1,168 @@
+"""How numbers are written, everywhere a person reads them.
+
+One style: scores are decimals, `0.612 (0.58 to 0.64)`; differences carry their sign,
+`+0.081 (+0.05 to +0.11)`; percentages are for shares of something only. The width of the interval
+decides the digits. What could not be measured is a dash.
+"""
+
+import math
+
+from retarget.evaluation.results import Estimate, Gain
+
+MISSING = "–"
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "auroc": "AUROC",
+    "macro_auroc": "macro AUROC",
+    "roc_auc": "AUROC",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "log_loss": "log loss",
+    "mae": "MAE",
+    "map": "mean average precision",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "spearman": "Spearman correlation",
+}
+
+
+def metric_name(key: str) -> str:
+    """Return a metric's name for people: `macro_f1` → `macro F1`."""
+    known = key.lower().replace("-", "_").replace(" ", "_")
+    return _NAMES.get(known, key.replace("_", " "))
+
+
+def capital(text: str) -> str:
+    """Return `text` with its first letter as a capital, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def number(value: float, decimals: int, signed: bool = False) -> str:
+    """Return `value` with thousands separators and a real minus sign; zero has no sign."""
+    if not math.isfinite(value):
+        return MISSING
+    shown = f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
+    if not any(c in "123456789" for c in shown):
+        return shown.lstrip("+-")
+    return shown.replace("-", "−")
+
+
+def decimals(value: float, low: float, high: float) -> int:
+    """Return how many decimals the ends of an interval deserve (its middle gets one more).
+
+    Half the width is worth one digit: 11 to 14 has none, 1.2 to 1.6 has one. Scores between −1
+    and 1 have at least two, so that they line up.
+    """
+    width = high - low
+    if math.isfinite(width) and width > 0:
+        least = 2 if max(abs(low), abs(high), abs(value)) <= 1 else -1
+        return min(5, max(least, math.ceil(-math.log10(width / 2))))
+    if not math.isfinite(value) or value == 0:
+        return 2
+    return min(5, max(-1, 2 - math.floor(math.log10(abs(value))) - 1))
+
+
+def _with_interval(value: float, low: float, high: float, signed: bool) -> str:
+    ends = decimals(value, low, high)
+    middle = number(value, max(0, ends + 1), signed)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return middle
+    return f"{middle} ({span(low, high, max(0, ends), signed)})"
+
+
+def span(low: float, high: float, places: int, signed: bool = False) -> str:
+    """Return `0.58 to 0.64`."""
+    return f"{number(low, places, signed)} to {number(high, places, signed)}"
+
+
+def estimate(measured: Estimate) -> str:
+    """Return a score with its interval: `0.612 (0.58 to 0.64)`."""
+    return _with_interval(measured.value, measured.low, measured.high, signed=False)
+
+
+def gain(measured: Gain) -> str:
+    """Return a difference with its interval: `+0.081 (+0.05 to +0.11)`."""
+    return _with_interval(measured.value, measured.low, measured.high, signed=True)
+
+
+def middle(measured: Estimate | Gain) -> str:
+    """Return the value alone, with the digits its interval allows."""
+    places = max(0, decimals(measured.value, measured.low, measured.high) + 1)
+    return number(measured.value, places, signed=isinstance(measured, Gain))
+
+
+def ends(measured: Estimate | Gain) -> str:
+    """Return the interval alone: `0.58 to 0.64`, or nothing where there is none."""
+    if not (math.isfinite(measured.low) and math.isfinite(measured.high)):
+        return ""
+    places = max(0, decimals(measured.value, measured.low, measured.high))
+    return span(measured.low, measured.high, places, signed=isinstance(measured, Gain))
+
+
+def score(value: float) -> str:
+    """Return a number that has no interval: three decimals, fewer where it is large."""
+    if not math.isfinite(value):
+        return MISSING
+    return number(value, 3 if abs(value) < 10 else 2 if abs(value) < 100 else 0)
+
+
+def with_error(value: float, error: float) -> str:
+    """Return a value and its standard error: `0.412 ± 0.021`."""
+    if not math.isfinite(error) or error <= 0:
+        return score(value)
+    places = min(5, max(0, 1 - math.floor(math.log10(error))))
+    return f"{number(value, places)} ± {number(error, places)}"
+
+
+def seconds(duration: float) -> str:
+    """Return a duration with its unit: `3.2 ms`, `0.41 s`, `12 s`, `3 min 20 s`, `1 h 05 min`."""
+    if not math.isfinite(duration):
+        return MISSING
+    if duration < 0.1:
+        return f"{duration * 1000:.2g} ms" if duration > 0 else "0 s"
+    if duration < 1:
+        return f"{duration:.2f} s"
+    if duration < 9.95:
+        return f"{duration:.1f} s"
+    whole = round(duration)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(duration / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def rate(per_second: float | None, unit: str) -> str:
+    """Return `312 images/s`, or a dash."""
+    if per_second is None or not math.isfinite(per_second):
+        return MISSING
+    return f"{number(per_second, 0 if per_second >= 10 else 1)} {unit}/s"
+
+
+def share(part: float | None) -> str:
+    """Return `42%`, or a dash."""
+    return MISSING if part is None or not math.isfinite(part) else f"{part:.0%}"
+
+
+def ticks(low: float, high: float, about: int = 5) -> tuple[float, ...]:
+    """Return round numbers from `low` to `high`, steps of 1, 2 or 5 times a power of ten."""
+    width = high - low
+    if not (math.isfinite(width) and width > 0):
+        return ()
+    raw = width / max(1, about)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    return tuple(k * step for k in range(first, last + 1))
+
+
+def tick_labels(places: tuple[float, ...], signed: bool = False) -> tuple[str, ...]:
+    """Return the labels of evenly spaced ticks, all with the decimals that tell them apart."""
+    step = places[1] - places[0] if len(places) > 1 else abs(places[0]) if places else 1.0
+    needed = max(0, -math.floor(math.log10(step) + 1e-6)) if step > 0 else 0
+    return tuple(number(place, needed, signed) for place in places)

@@ -1,0 +1,56 @@
+"""How to do a run again: the command line and the configuration."""
+
+import shlex
+
+import yaml
+
+from retarget.core.config import FitConfig
+from retarget.core.text import printable
+
+_FLAGS = {
+    "columns": "--column",
+    "sources": "--source",
+    "layers": "--layer",
+    "methods": "--method",
+    "baselines": "--baseline",
+}
+
+
+def command(config: FitConfig) -> str:
+    """Return the command line of a fit, one option a line: only what differs from the defaults."""
+    lines = [["retarget", "fit", config.data]]
+    for name, field in FitConfig.model_fields.items():
+        value = getattr(config, name)
+        if name == "data" or value == field.get_default(call_default_factory=True):
+            continue
+        lines += _options(_FLAGS.get(name, "--" + name.replace("_", "-")), value)
+    return " \\\n  ".join(
+        " ".join(shlex.quote(printable(word, 1000)) for word in line) for line in lines
+    )
+
+
+def _options(flag: str, value: object) -> list[list[str]]:
+    if value is True:
+        return [[flag]]
+    if value is False:
+        return [[flag.replace("--", "--no-", 1)]]
+    if isinstance(value, dict):
+        return [[flag, f"{key}={to}"] for key, to in value.items()]
+    if isinstance(value, tuple):
+        return [[flag, str(one)] for one in value]
+    return [[flag, str(value)]]
+
+
+def as_yaml(config: FitConfig) -> str:
+    """Return the whole configuration as YAML. Where it holds characters that could mislead a
+    reader or a terminal, all that is not ASCII is escaped."""
+    readable = _dump(config, allow_unicode=True)
+    if all(line == printable(line, len(line)) for line in readable.split("\n")):
+        return readable
+    return _dump(config, allow_unicode=False)
+
+
+def _dump(config: FitConfig, allow_unicode: bool) -> str:
+    return yaml.safe_dump(
+        config.model_dump(mode="json"), sort_keys=False, width=10_000, allow_unicode=allow_unicode
+    )

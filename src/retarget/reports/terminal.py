@@ -1,0 +1,115 @@
+"""What the terminal shows of a run. Names are shown as they are, never as markup."""
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retarget.core.text import count, printable
+from retarget.reports import numbers, trials
+from retarget.reports.problems import grouped
+from retarget.reports.progress import TerminalProgress
+from retarget.runs.schema import RunRecord
+
+__all__ = ["TerminalProgress", "next_command", "show_run"]
+
+_STYLES = {
+    "helps": ("✓", "bold green"),
+    "cannot be told apart": ("≈", "bold yellow"),
+    "hurts": ("✗", "bold red"),
+}
+_ASCII_SIGNS = {"✓": "+", "≈": "~", "✗": "x"}
+
+
+def show_run(record: RunRecord, console: Console, folder: Path | None = None) -> None:
+    """Print a run in short: the table, the scores, the verdict, problems, and what to do next.
+
+    `folder` is the run directory; without it the configured one is named.
+    """
+    console.print(_table(record))
+    for line in (*_scores(record), *_problems(record), _verdict(record, console)):
+        console.print(line, soft_wrap=True)
+    place = str(folder) if folder else record.config.out
+    if place:
+        report = str(Path(place) / "report.html")
+        console.print(_said("Report: ", report), soft_wrap=True)
+        console.print(_said("Next:   ", next_command(record, place)), soft_wrap=True)
+
+
+def next_command(record: RunRecord, folder: str) -> str:
+    """Return the command that is most useful after a run with this verdict."""
+    if record.verdict.word == "helps":
+        words = ["retarget", "predict", folder, "INPUT…"]
+        return " ".join([*map(shlex.quote, words[:3]), words[3]])
+    if record.verdict.word == "hurts":
+        return "retarget sources"
+    return shlex.join(["retarget", "fit", record.config.data, "--split-from", folder])
+
+
+def _table(record: RunRecord) -> Table:
+    metric = numbers.metric_name(record.test.metric)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    table.add_column("Source")
+    table.add_column("Layer")
+    table.add_column("Method")
+    table.add_column(f"{numbers.capital(printable(metric))}*", justify="right")
+    table.add_column("Per example", justify="right")
+    for trial in trials.best_by_source(record):
+        chosen = trial.source == record.chosen.source
+        table.add_row(
+            Text("▸" if chosen else " "),
+            _name(trial.source),
+            _name(trials.layer_names(trial.layers)),
+            _name(trial.method),
+            Text(numbers.score(trial.score)),
+            Text(numbers.seconds(trial.seconds_per_example)),
+            style="bold" if chosen else "",
+        )
+    for name, gain in record.gain.items():
+        score = Text(numbers.score(gain.denominator_score))
+        table.add_row("", _name(name), Text("baseline"), "", score, "", style="dim")
+    table.caption = "* of trials: on choosing examples; of baselines: on judging examples"
+    table.caption_justify = "left"
+    return table
+
+
+def _scores(record: RunRecord) -> list[Text]:
+    metric = numbers.metric_name(record.test.metric)
+    lines = []
+    measured = record.test.metrics.get(record.test.metric)
+    if measured is not None:
+        line = _said(f"{numbers.capital(metric)}: ", numbers.estimate(measured))
+        chose_nothing = f" on {count(record.test.examples, 'example')} that chose nothing"
+        lines.append(line.append(chose_nothing, style="dim"))
+    gain = record.gain.get(record.verdict.against)
+    if gain is not None:
+        line = _said("Transfer gain: ", numbers.gain(gain))
+        lines.append(line.append(f" over {printable(record.verdict.against)}", style="dim"))
+    return lines
+
+
+def _problems(record: RunRecord) -> list[Text]:
+    groups = grouped(record.task.problems)
+    if not groups:
+        return []
+    said = ", ".join(f"{group.title.lower()} ({group.examples:,})" for group in groups)
+    left_out = f"{count(record.task.quarantined, 'example')} left out. "
+    return [Text("Data problems: ", style="yellow").append(printable(left_out + said, 500))]
+
+
+def _verdict(record: RunRecord, console: Console) -> Text:
+    sign, style = _STYLES[record.verdict.word]
+    if not console.encoding.lower().startswith("utf"):
+        sign = _ASCII_SIGNS[sign]
+    return Text(f"{sign} {printable(record.verdict.sentence, 500)}", style=style)
+
+
+def _said(before: str, words: str) -> Text:
+    return Text(printable(before), style="dim").append(printable(words, 1000), style="not dim")
+
+
+def _name(name: str) -> Text:
+    return Text(printable(name, 60), overflow="fold")

@@ -1,0 +1,91 @@
+"""How the trials of a run are arranged for people: the best first, by source, by layer."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from retarget.core.text import count
+from retarget.runs.schema import RunRecord, Trial
+
+
+@dataclass(frozen=True)
+class LayerSeries:
+    """One source's layers, shallow to deep, each with its best trial."""
+
+    source: str
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the least loss."""
+        return min(self.trials, key=_key)
+
+
+def _key(trial: Trial) -> float:
+    return trial.loss if math.isfinite(trial.loss) else math.inf
+
+
+def is_chosen(record: RunRecord, trial: Trial) -> bool:
+    """Return whether `trial` is part of what was handed over."""
+    return trial.chosen or any(
+        (trial.source, trial.layers, trial.method, trial.setting)
+        == (member.source, member.layers, member.method, member.setting)
+        for member in record.chosen.members
+    )
+
+
+def ranked(record: RunRecord) -> tuple[Trial, ...]:
+    """Return all trials, least loss first."""
+    return tuple(sorted(record.trials, key=_key))
+
+
+def shown_first(record: RunRecord, limit: int) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
+    """Return the best `limit` trials, always with the chosen ones, and the rest."""
+    order = ranked(record)
+    wanted = {i for i, trial in enumerate(order) if is_chosen(record, trial)}
+    for i in range(len(order)):
+        if len(wanted) >= limit:
+            break
+        wanted.add(i)
+    return (
+        tuple(order[i] for i in sorted(wanted)),
+        tuple(trial for i, trial in enumerate(order) if i not in wanted),
+    )
+
+
+def best_by_source(record: RunRecord) -> tuple[Trial, ...]:
+    """Return the best trial of every source, the best source first."""
+    best: dict[str, Trial] = {}
+    for trial in ranked(record):
+        best.setdefault(trial.source, trial)
+    return tuple(best.values())
+
+
+def by_layer(record: RunRecord) -> tuple[LayerSeries, ...]:
+    """Return the trials on a single layer, by source, the best source first.
+
+    Layers keep the order in which the run recorded them: shallow to deep. Sources with fewer
+    than two layers have nothing to compare and are left out.
+    """
+    found: dict[str, dict[str, Trial]] = {}
+    for trial in record.trials:
+        if len(trial.layers) != 1:
+            continue
+        layers = found.setdefault(trial.source, {})
+        known = layers.get(trial.layers[0])
+        if known is None or _key(trial) < _key(known):
+            layers[trial.layers[0]] = trial
+    series = [
+        LayerSeries(source, tuple(layers.values()))
+        for source, layers in found.items()
+        if len(layers) > 1
+    ]
+    return tuple(sorted(series, key=lambda one: _key(one.best)))
+
+
+def layer_names(layers: Iterable[str]) -> str:
+    """Return the name of a layer, or how many there are and which."""
+    names = tuple(layers)
+    if len(names) <= 1:
+        return names[0] if names else "pixels"
+    return f"{count(len(names), 'layer')}: {names[0]} … {names[-1]}"
