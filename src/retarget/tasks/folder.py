@@ -126,9 +126,9 @@ def _beside_splits(pictures: Sequence[Found], top: int) -> tuple[list[Found], li
     if not beside:
         return inside, []
     what = (
-        f"{count(len(beside), 'picture')} lie beside the folders of the splits,"
-        f" {printable(beside[0].name)} among them. They were left out; move them into a split or"
-        " into a folder named unlabelled."
+        f"{count(len(beside), 'picture')} beside the folders of the splits (such as"
+        f" {printable(beside[0].name)}), left out. Move what is meant into a split, or into a"
+        " folder named unlabelled."
     )
     return inside, [Problem("ignored", tuple(f.name for f in beside), what, left_out=True)]
 
@@ -198,8 +198,8 @@ def _others(found: Sequence[Found], pictures: Sequence[Found]) -> list[Problem]:
     if not others:
         return []
     what = (
-        f"{count(len(others), 'file')} are not pictures by their names,"
-        f" {printable(others[0])} among them. They were passed over."
+        f"{count(len(others), 'file')} not named like a picture (such as {printable(others[0])}),"
+        " passed over."
     )
     return [Problem("ignored", others, what, left_out=True)]
 

@@ -154,17 +154,14 @@ def _not_opened(
     problems = []
     if refused:
         what = (
-            f"{count(len(refused), 'path')} lead out of the manifest's folder,"
-            f" {printable(refused[0][1])} ({refused[0][0]}) among them. They were not opened; pass"
-            " --follow-links (follow_links=True) if they are meant."
+            f"{count(len(refused), 'path')} out of the manifest's folder, not opened (such as"
+            f" {printable(refused[0][1])}, {refused[0][0]}). Pass --follow-links"
+            " (follow_links=True) if that is meant."
         )
         where = tuple(f"{place}: {readable(cell)}" for place, cell in refused)
         problems.append(Problem("refused", where, what, left_out=True))
     if empty:
-        what = (
-            f"{count(len(empty), 'row')} name no picture, {empty[0][0]} among them. They were left"
-            " out."
-        )
+        what = f"{count(len(empty), 'row')} without a picture's path (such as {empty[0][0]}), left out."
         where = tuple(place for place, _ in empty)
         problems.append(Problem("bad-row", where, what, left_out=True))
     return problems
@@ -181,7 +178,7 @@ def _unlisted(folder: Path, asked: Asked, listed: Iterable[Path | bytes | None])
     if not left:
         return []
     what = (
-        f"{count(len(left), 'picture')} in the folder are not named in its manifest,"
-        f" {printable(left[0])} among them. They were passed over."
+        f"{count(len(left), 'picture')} in the folder that its manifest does not name (such as"
+        f" {printable(left[0])}), passed over."
     )
     return [Problem("ignored", left, what, left_out=True)]

@@ -208,7 +208,7 @@ def _by_reason(kind: Any, named: Sequence[tuple[str, str]]) -> list[Problem]:
             tuple(names),
             f"{printable(names[0])} {reason}. It was left out."
             if len(names) == 1
-            else f"{count(len(names), 'file')}, {printable(names[0])} among them: each {reason}."
+            else f"{count(len(names), 'file')} (such as {printable(names[0])}): each {reason}."
             " They were left out.",
             left_out=True,
         )
@@ -231,8 +231,8 @@ def _bad_targets(
     return Problem(
         "bad-target",
         tuple(names[i] for i in bad),
-        f"{count(len(bad), 'target')}, {shown} among them, can't be read as {wanted}. The examples"
-        " were kept as unlabelled.",
+        f"{count(len(bad), 'target')} that can't be read as {wanted} (such as {shown}). What they"
+        " belong to was kept as unlabelled.",
     )
 
 
@@ -262,8 +262,8 @@ def _splits(values: Sequence[Any], names: Sequence[str]) -> tuple[StrArray, list
         Problem(
             "bad-row",
             tuple(names[i] for i in strange),
-            f"{count(len(strange), 'example')} have a split that is not train, val or test"
-            f" ({common}). They were read as not split yet.",
+            f"{count(len(strange), 'split')} other than train, val and test ({common}), read as not"
+            " decided yet.",
         )
     ]
 
@@ -285,7 +285,7 @@ def _weights(values: Sequence[Any], names: Sequence[str]) -> tuple[FloatArray, l
         Problem(
             "bad-row",
             tuple(names[i] for i in strange),
-            f"{count(len(strange), 'weight')}, {printable(repr(values[strange[0]]), 60)} among"
-            " them, are not numbers above zero. They were read as 1.",
+            f"{count(len(strange), 'weight')} not a number above zero (such as"
+            f" {printable(repr(values[strange[0]]), 60)}), read as 1.",
         )
     ]

@@ -101,7 +101,7 @@ def _csv(text: str, path: Path) -> Table:
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
     repeated = frozenset(name for name in header if header.count(name) > 1)
-    problems = _bad_rows(path, bad, f"don't have the {count(width, 'cell')} of the header")
+    problems = _bad_rows(path, bad, f"without the {count(width, 'cell')} of the header")
     return Table(dict(zip(header, columns, strict=True)), places, problems, repeated)
 
 
@@ -147,7 +147,7 @@ def _json_lines(text: str, path: Path) -> Table:
             bad.append(f"line {line}")
     names = dict.fromkeys(name for record in records for name in record)
     columns = {name: [record.get(name) for record in records] for name in names}
-    return Table(columns, places, _bad_rows(path, bad, "are not JSON objects"))
+    return Table(columns, places, _bad_rows(path, bad, "that hold no JSON object"))
 
 
 def _parquet(path: Path) -> Table:
@@ -172,7 +172,7 @@ def _bad_rows(path: Path, bad: Sequence[str], what: str) -> tuple[Problem, ...]:
     if not bad:
         return ()
     first = ", ".join(bad[:_MOST_SHOWN]) + (", …" if len(bad) > _MOST_SHOWN else "")
-    sentence = f"{count(len(bad), 'line')} of {_shown(path)} {what} ({first}). They were left out."
+    sentence = f"{count(len(bad), 'line')} of {_shown(path)} {what} ({first}), left out."
     return (Problem("bad-row", tuple(bad), sentence, left_out=True),)
 
 

@@ -121,9 +121,9 @@ def _problems(found: _Walk) -> list[Problem]:
             Problem(
                 "refused",
                 tuple(sorted(found.refused)),
-                f"{count(len(found.refused), 'symbolic link')} lead out of the data folder,"
-                f" {printable(min(found.refused))} among them. They were not followed; pass"
-                " --follow-links (follow_links=True) if they are meant.",
+                f"{count(len(found.refused), 'symbolic link')} out of the data folder, not followed"
+                f" (such as {printable(min(found.refused))}). Pass --follow-links"
+                " (follow_links=True) if that is meant.",
                 left_out=True,
             )
         )
@@ -132,8 +132,8 @@ def _problems(found: _Walk) -> list[Problem]:
             Problem(
                 "ignored",
                 tuple(sorted(found.twice)),
-                f"{count(len(found.twice), 'linked folder')} had been read already under another"
-                f" name, {printable(min(found.twice))} among them. They were not read again.",
+                f"{count(len(found.twice), 'linked folder')} read already under another name (such"
+                f" as {printable(min(found.twice))}), not read again.",
                 left_out=True,
             )
         )
@@ -142,8 +142,8 @@ def _problems(found: _Walk) -> list[Problem]:
             Problem(
                 "unreadable",
                 tuple(sorted(found.closed)),
-                f"{count(len(found.closed), 'folder')} can't be opened,"
-                f" {printable(min(found.closed))} among them. Check the permissions.",
+                f"{count(len(found.closed), 'folder')} that can't be opened (such as"
+                f" {printable(min(found.closed))}). Check the permissions.",
                 left_out=True,
             )
         )
