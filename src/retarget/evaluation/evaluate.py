@@ -1,0 +1,244 @@
+"""`evaluate()`: all that the judging examples say about one set of predictions, once."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from retarget.core.text import count
+from retarget.core.types import BoolArray, FloatArray, IntArray, Kind, StrArray
+from retarget.evaluation.calibration import calibration
+from retarget.evaluation.intervals import intervals
+from retarget.evaluation.metrics import METRICS, headline, metrics_for
+from retarget.evaluation.metrics import metric as find_metric
+from retarget.evaluation.results import Calibration, Confusion, Estimate, Evaluation, Part
+
+FEWEST_IN_GROUP = 5
+MOST_GROUPS = 50
+MOST_CONFUSED = 50
+
+
+def evaluate(
+    *,
+    kind: Kind,
+    classes: Sequence[str],
+    targets: IntArray | FloatArray,
+    predictions: FloatArray,
+    uncalibrated: FloatArray | None = None,
+    temperature: float = 1.0,
+    metric: str | None = None,
+    groups: StrArray | None = None,
+    domains: StrArray | None = None,
+    folds: IntArray | None = None,
+    weights: FloatArray | None = None,
+) -> Evaluation:
+    """Return every metric of the kind with its interval, whole and by class, group and domain.
+
+    What is not defined on these examples (AUROC of one class) is left out. Where that is the
+    headline metric, the kind's own headline takes its place; `Evaluation.metric` says which.
+
+    Args:
+        kind: what the targets are.
+        classes: K names, in the order of the predictions' columns; not used for regression.
+        targets: of n judged examples, all labelled, as in `Examples`.
+        predictions: (n, K) probabilities, (n,) values for regression.
+        uncalibrated: (n, K) probabilities before temperature scaling; `predictions` if not given.
+        temperature: what made `predictions` of `uncalibrated`.
+        metric: name of the headline metric; by kind and targets if not given.
+        groups: (n,) groups, "" for none. Intervals are over groups where there are any.
+        domains: (n,) domains, "" for none.
+        folds: (n,) outer folds under cross-fitting.
+        weights: (n,) above zero.
+
+    Raises:
+        UsageError: no such metric for this kind.
+        ValueError: no examples, an unlabelled one, NaN or infinity among the predictions, or
+            shapes that don't fit together.
+    """
+    judged = Judged(kind, targets, predictions, _named(groups), folds, weights)
+    _check(judged, classes)
+    metrics = judged.estimates(metrics_for(kind))
+    main = _headline(metric, judged, metrics)
+    return Evaluation(
+        metric=main,
+        higher_is_better=METRICS[main].higher_is_better,
+        examples=len(targets),
+        metrics=metrics,
+        per_class=tuple(_class_parts(judged, classes)),
+        per_group=tuple(_group_parts(judged, main)),
+        per_domain=tuple(_domain_parts(judged, _named(domains))),
+        calibration=_calibration(judged, uncalibrated, temperature),
+        confusion=_confusion(judged, classes),
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Judged examples with what was predicted for them; every array has length n."""
+
+    kind: Kind
+    targets: IntArray | FloatArray
+    predictions: FloatArray
+    groups: StrArray | None
+    folds: IntArray | None
+    weights: FloatArray | None
+
+    def take(self, rows: BoolArray) -> "Judged":
+        """Return the examples where `rows` is true."""
+        return Judged(
+            self.kind,
+            self.targets[rows],
+            self.predictions[rows],
+            None if self.groups is None else self.groups[rows],
+            None if self.folds is None else self.folds[rows],
+            None if self.weights is None else self.weights[rows],
+        )
+
+    def label(self, number: int) -> "Judged":
+        """Return one label of a multilabel task, as a task of that label alone."""
+        only = slice(number, number + 1)
+        return replace(self, targets=self.targets[:, only], predictions=self.predictions[:, only])
+
+    def estimates(self, names: Sequence[str]) -> dict[str, Estimate]:
+        """Return those of the metrics that are defined on these examples."""
+        found = intervals(
+            names,
+            self.kind,
+            self.targets,
+            self.predictions,
+            groups=self.groups,
+            folds=self.folds,
+            weights=self.weights,
+        )
+        return {name: estimate for name, estimate in found.items() if _is_finite(estimate)}
+
+    def share_right(self, name: str, rows: BoolArray) -> dict[str, Estimate]:
+        """Return the share of `rows` that were decided rightly, under a name, where there are."""
+        right = "accuracy" if self.kind == "classification" else "subset_accuracy"
+        if not rows.any():
+            return {}
+        found = self.take(rows).estimates([right])
+        return {name: found[right]} if right in found else {}
+
+
+def _is_finite(estimate: Estimate) -> bool:
+    return all(map(math.isfinite, (estimate.value, estimate.low, estimate.high)))
+
+
+def _named(names: StrArray | None) -> StrArray | None:
+    """Return the names, or None where all of them are "": there are no groups or domains."""
+    return names if names is not None and (np.asarray(names) != "").any() else None
+
+
+def _check(judged: Judged, classes: Sequence[str]) -> None:
+    """Raise `ValueError` for what can't be judged."""
+    n = len(judged.targets)
+    if n == 0:
+        raise ValueError("there are no judged examples")
+    wrong = ~_all_finite(judged.predictions)
+    if wrong.any():
+        where = ", ".join(map(str, np.flatnonzero(wrong)[:5]))
+        raise ValueError(
+            f"{count(int(wrong.sum()), 'prediction')} of {len(wrong):,} are NaN or infinite "
+            f"(rows {where}{', …' if wrong.sum() > 5 else ''})"
+        )
+    outputs = None if judged.kind == "regression" else len(classes)
+    width = judged.predictions.shape[1] if judged.predictions.ndim == 2 else None
+    if len(judged.predictions) != n or (outputs is not None and width != outputs):
+        raise ValueError(
+            f"predictions {judged.predictions.shape} don't fit {count(n, 'target')} "
+            f"and {count(len(classes), 'class', 'classes')}"
+        )
+    if judged.kind == "classification":
+        bad = np.asarray((judged.targets < 0) | (judged.targets >= len(classes)))
+    else:
+        bad = ~_all_finite(judged.targets)
+    if bad.any():
+        raise ValueError(f"{count(int(bad.sum()), 'judged example')} of {n:,} without a target")
+
+
+def _all_finite(values: FloatArray | IntArray) -> BoolArray:
+    """Return (n,) whether all numbers of each row are finite."""
+    return np.asarray(np.isfinite(values).reshape(len(values), -1).all(axis=1))
+
+
+def _headline(metric: str | None, judged: Judged, metrics: dict[str, Estimate]) -> str:
+    """Return the headline metric, or the nearest that is defined."""
+    if metric is not None:
+        find_metric(metric, judged.kind)
+    own = headline(judged.kind, judged.targets)
+    return next(name for name in (metric, own, *metrics) if name in metrics)
+
+
+def _class_parts(judged: Judged, classes: Sequence[str]) -> Iterator[Part]:
+    """Yield recall and precision by class; by label also average precision."""
+    if judged.kind == "regression":
+        return
+    if judged.kind == "classification":
+        called = judged.predictions.argmax(axis=1)
+        for number, name in enumerate(classes):
+            true = judged.targets == number
+            recall = judged.share_right("recall", true)
+            precision = judged.share_right("precision", called == number)
+            yield Part(name, int(true.sum()), {**recall, **precision})
+        return
+    for number, name in enumerate(classes):
+        label = judged.label(number)
+        true = label.targets[:, 0] > 0.5
+        recall = label.share_right("recall", true)
+        precision = label.share_right("precision", label.predictions[:, 0] >= 0.5)
+        ranked = label.estimates(["average_precision"]) if true.any() else {}
+        yield Part(name, int(true.sum()), {**recall, **precision, **ranked})
+
+
+def _group_parts(judged: Judged, metric: str) -> Iterator[Part]:
+    """Yield the headline metric, and accuracy, of the largest groups."""
+    if judged.groups is None:
+        return
+    names, sizes = np.unique(judged.groups[judged.groups != ""], return_counts=True)
+    largest = sorted(zip(-sizes, names, strict=True))[:MOST_GROUPS]
+    wanted = [metric, *({"accuracy"} & set(metrics_for(judged.kind)) - {metric})]
+    for size, name in largest:
+        if -size >= FEWEST_IN_GROUP:
+            # Inside one group the examples are what varies.
+            part = replace(judged.take(judged.groups == name), groups=None)
+            yield Part(str(name), int(-size), part.estimates(wanted))
+
+
+def _domain_parts(judged: Judged, domains: StrArray | None) -> Iterator[Part]:
+    """Yield every metric of every domain."""
+    if domains is None:
+        return
+    for name in np.unique(domains[domains != ""]):
+        part = judged.take(domains == name)
+        if part.groups is not None and len(np.unique(part.groups)) == 1:
+            part = replace(part, groups=None)
+        yield Part(str(name), len(part.targets), part.estimates(metrics_for(judged.kind)))
+
+
+def _calibration(
+    judged: Judged, uncalibrated: FloatArray | None, temperature: float
+) -> Calibration | None:
+    if judged.kind == "regression":
+        return None
+    return calibration(
+        judged.kind,
+        judged.targets,
+        judged.predictions if uncalibrated is None else uncalibrated,
+        judged.predictions,
+        temperature,
+        groups=judged.groups,
+        folds=judged.folds,
+        weights=judged.weights,
+    )
+
+
+def _confusion(judged: Judged, classes: Sequence[str]) -> Confusion | None:
+    """Return the confusion matrix, in whole examples, where it can still be looked at."""
+    k = len(classes)
+    if judged.kind != "classification" or k > MOST_CONFUSED:
+        return None
+    cells = judged.targets * k + judged.predictions.argmax(axis=1)
+    counts = np.bincount(cells, minlength=k * k).reshape(k, k)
+    return Confusion(tuple(classes), tuple(tuple(map(int, row)) for row in counts))
