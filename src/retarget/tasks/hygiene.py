@@ -7,6 +7,7 @@ import numpy as np
 
 from retarget.core.text import count, printable
 from retarget.core.types import BoolArray, IntArray, StrArray
+from retarget.tasks.neighbours import near_duplicates as near_duplicates
 from retarget.tasks.splits import joined
 from retarget.tasks.task import Examples, Problem, Task
 
@@ -141,8 +142,8 @@ def near_duplicate_problems(task: Task, pairs: IntArray) -> tuple[Problem, ...]:
         Problem(
             "near-duplicate",
             _paired(examples, pairs),
-            f"{count(len(pairs), 'pair')} of nearly equal pictures. All were kept. Give both of a"
-            " pair the same group, so that they are never divided between learning and judging.",
+            f"{count(len(pairs), 'pair')} of nearly equal pictures. All were kept, and a split of"
+            " Retarget's own never divides a pair.",
         )
     ]
     both = task.labelled[first] & task.labelled[second]

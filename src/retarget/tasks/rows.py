@@ -80,29 +80,6 @@ def build_task(rows: Rows, asked: Asked) -> Task:
     )
 
 
-def without_unreadable(task: Task, reasons: Mapping[int, str], *, strict: bool = False) -> Task:
-    """Return the task without the rows that turned out unreadable, each named with its reason.
-
-    `reasons` maps rows to what `UnreadableInput` said. Raises `DataError` at the first, by row,
-    if `strict`, and where nothing is left.
-    """
-    if not reasons:
-        return task
-    first = min(reasons)
-    if strict:
-        raise DataError(_stopped(task.examples.names[first], reasons[first]))
-    kept = np.array([i for i in range(len(task)) if i not in reasons], dtype=np.int64)
-    problems = _by_reason(
-        "unreadable", [(task.examples.names[i], reasons[i]) for i in sorted(reasons)]
-    )
-    if not len(kept):
-        raise DataError(
-            f"None of the {count(len(task), 'example')} of {printable(task.name)} can be read:"
-            f" the first {reasons[first]}. Check that these are pictures."
-        )
-    return task.take(kept).with_problems(*problems)
-
-
 def _with_columns_asked_for(rows: Rows, asked: Asked) -> Rows:
     """Put columns that the user handed in beside the data over those that came with it."""
     given = {
