@@ -13,18 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retarget.api import Run as Run
     from retarget.api import evaluate as evaluate
     from retarget.api import fit as fit
     from retarget.api import inspect as inspect
     from retarget.api import load_run as load_run
     from retarget.api import open_task as open_task
     from retarget.core.errors import RetargetError as RetargetError
+    from retarget.run import Run as Run
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Run": "retarget.api",
+    "Run": "retarget.run",
     "RetargetError": "retarget.core.errors",
     "evaluate": "retarget.api",
     "fit": "retarget.api",

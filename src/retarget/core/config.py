@@ -42,6 +42,7 @@ class FitConfig(DataConfig):
         None, description="Weigh classes equally in linear heads."
     )
     out: str | None = Field(None, description="Run directory to write.")
+    force: bool = Field(False, description="Replace a run that is already there.")
     split_from: str | None = Field(None, description="Run whose test examples stay test examples.")
     folds: int = Field(5, ge=2, le=20, description="Folds of cross-validation.")
     seed: int = Field(0, ge=0, description="Of splits, bootstraps and random weights.")

@@ -35,3 +35,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def folder_megabytes(folder: Path) -> float:
+    """Return the size of all files below a folder, 0 where there is none."""
+    sizes = (p.lstat().st_size for p in folder.rglob("*") if not p.is_symlink())
+    return sum(sizes) / 1e6 if folder.is_dir() else 0.0

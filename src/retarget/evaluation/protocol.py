@@ -1,7 +1,7 @@
 """`Protocol`: which examples may choose and which may judge, decided before anything is fitted."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,7 +84,9 @@ def plan(
         choosing = _without_copies(task, np.setdiff1d(labelled, judging), judging)
         _check_enough(task, choosing)
     elif len(labelled) >= ENOUGH_FOR_HOLD_OUT:
-        apart = split_off(*_split_arguments(task, units, labelled), share=HELD_OUT_SHARE, seed=seed)
+        apart = split_off(
+            **_split_arguments(task, units, labelled), share=HELD_OUT_SHARE, seed=seed
+        )
         choosing, judging = labelled[~apart], labelled[apart]
         why = (
             f"{count(len(labelled), 'label')} are enough to hold a quarter out: it judges and "
@@ -92,7 +94,7 @@ def plan(
         )
     else:
         k = _fold_count(units[labelled], folds)
-        outer = assign_folds(*_split_arguments(task, units, labelled), k=k, seed=seed)
+        outer = assign_folds(**_split_arguments(task, units, labelled), k=k, seed=seed)
         why = (
             f"{count(len(labelled), 'label')} are few: each judges in the one of {k} folds in "
             "which nothing was learned or chosen from it."
@@ -106,12 +108,10 @@ def inner_folds(task: Task, rows: IntArray, protocol: Protocol) -> IntArray:
     """Return the fold (n of rows,) in which each choosing row is held out while choosing."""
     k = _fold_count(protocol.units[rows], protocol.inner)
     arguments = _split_arguments(task, protocol.units, rows)
-    return assign_folds(*arguments, k=k, seed=protocol.seed + 1)
+    return assign_folds(**arguments, k=k, seed=protocol.seed + 1)
 
 
-def _given(
-    task: Task, labelled: IntArray, kept: frozenset[str]
-) -> tuple[IntArray, str] | None:
+def _given(task: Task, labelled: IntArray, kept: frozenset[str]) -> tuple[IntArray, str] | None:
     splits = task.examples.splits[labelled]
     if kept:
         again = np.isin(task.examples.ids[labelled], sorted(kept))
@@ -133,11 +133,14 @@ def _without_copies(task: Task, choosing: IntArray, judging: IntArray) -> IntArr
     return choosing[~np.isin(ids[choosing], ids[judging])]
 
 
-def _split_arguments(
-    task: Task, units: StrArray, rows: IntArray
-) -> tuple[IntArray, StrArray, StrArray, str]:
+def _split_arguments(task: Task, units: StrArray, rows: IntArray) -> dict[str, Any]:
     examples = task.examples
-    return examples.targets[rows], units[rows], examples.ids[rows], task.kind
+    return {
+        "targets": examples.targets[rows],
+        "groups": units[rows],
+        "ids": examples.ids[rows],
+        "kind": task.kind,
+    }
 
 
 def _fold_count(units: StrArray, folds: int) -> int:

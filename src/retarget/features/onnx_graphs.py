@@ -30,7 +30,7 @@ def graph_path(fingerprint: str, pooling: str) -> Path:
     return cache_dir() / "graphs" / f"{name}.onnx"
 
 
-def export_graph(module: "nn.Module", batch: "Tensor") -> bytes:
+def export_graph(module: "nn.Module", batch: "Tensor", output: str = "features") -> bytes:
     """Return `module` (batch → (b, width)) as an ONNX graph with a free batch axis.
 
     Raises `GraphError` where PyTorch can't export it.
@@ -52,8 +52,8 @@ def export_graph(module: "nn.Module", batch: "Tensor") -> bytes:
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=["input"],
-                output_names=["features"],
-                dynamic_axes={"input": {0: "batch"}, "features": {0: "batch"}},
+                output_names=[output],
+                dynamic_axes={"input": {0: "batch"}, output: {0: "batch"}},
             )
             return path.read_bytes()
     except Exception as error:

@@ -1,7 +1,7 @@
 """`Table`: features of some examples, in memory, as methods and choices read them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retarget.core.types import FloatArray, IntArray
 from retarget.features.features import Features
@@ -16,19 +16,27 @@ class Table:
         matrix: (n, width) float32, all layers side by side.
         columns: where each layer lies, shallow to deep.
         cost: of the encoder's pass for one example, in multiply-adds; only ever compared.
+        seconds_per_example: what the pass was measured to take.
     """
 
     uri: str
     matrix: FloatArray
     columns: Mapping[str, slice]
     cost: float
+    seconds_per_example: float
 
     @classmethod
     def read(cls, features: Features, rows: IntArray) -> "Table":
         """Read the examples at `rows` from the store."""
         columns = {name: features.space.columns(name) for name in features.layers}
         matrix = features.store.read(features.space, features.ids[rows], features.layers)
-        return cls(features.uri, matrix, columns, features.space.operations)
+        return cls(
+            features.uri,
+            matrix,
+            columns,
+            features.space.operations,
+            features.seconds_per_example,
+        )
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -41,4 +49,4 @@ class Table:
 
     def take(self, rows: IntArray) -> "Table":
         """Return the table of the examples at `rows`."""
-        return Table(self.uri, self.matrix[rows], self.columns, self.cost)
+        return replace(self, matrix=self.matrix[rows])

@@ -109,11 +109,16 @@ def to_probabilities(kind: Kind, outputs: FloatArray) -> FloatArray:
 
 def tempered(kind: Kind, probabilities: FloatArray, temperature: float) -> FloatArray:
     """Return probabilities with their log-odds divided by `temperature`."""
+    return to_probabilities(kind, log_odds(kind, probabilities) / temperature)
+
+
+def log_odds(kind: Kind, probabilities: FloatArray) -> FloatArray:
+    """Return outputs that `to_probabilities` turns back into these probabilities."""
     tiny = np.finfo(np.float64).tiny
-    log_p = np.log(np.maximum(probabilities, tiny))
+    logs = np.log(np.maximum(probabilities, tiny))
     if kind == "multilabel":
-        log_p = log_p - np.log(np.maximum(1.0 - probabilities, tiny))
-    return to_probabilities(kind, log_p / temperature)
+        logs = logs - np.log(np.maximum(1.0 - probabilities, tiny))
+    return np.asarray(logs)
 
 
 def load_model(folder: Path) -> TransferModel:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from retarget.core.config import FitConfig
+from retarget.core.types import Kind
 from retarget.evaluation.results import Evaluation, Gain, LearningCurve, Verdict
 from retarget.features.features import PassCost
 
@@ -34,7 +35,7 @@ class TaskRecord(Record):
     origin: str
     layout: str
     why: str
-    kind: str
+    kind: Kind
     inputs: dict[str, str]
     classes: tuple[str, ...]
     class_counts: dict[str, int]
@@ -61,8 +62,9 @@ class ProtocolRecord(Record):
 class Trial(Record):
     """One candidate: its score on choosing data (out of fold; lower loss is better), its cost.
 
-    `score` is of the headline metric; `loss` and `loss_se` decided. `seconds_per_example` is the
-    encoder's forward pass, `seconds` what fitting and cross-validating the heads took.
+    `score` is of the headline metric; `loss` and `loss_se` decided. `operations`
+    and `seconds_per_example` are the encoder's multiply-adds and measured time for one example,
+    `seconds` what fitting and cross-validating the heads took.
     """
 
     source: str
@@ -74,6 +76,7 @@ class Trial(Record):
     score: float
     seconds: float
     seconds_per_example: float
+    operations: float = 0.0
     chosen: bool = False
 
 

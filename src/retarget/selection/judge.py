@@ -129,7 +129,7 @@ def frequencies(labels: Labels) -> FloatArray:
     """Return (K,) weighted class or label frequencies, or the (1,) mean target."""
     weights = labels.weights / labels.weights.sum()
     if labels.kind == "classification":
-        return np.bincount(labels.values, weights=weights, minlength=labels.outputs)
+        return np.bincount(labels.values, weights, labels.outputs).astype(np.float64)
     return np.atleast_1d(weights @ labels.values)
 
 

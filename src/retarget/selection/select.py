@@ -12,7 +12,7 @@ from retarget.evaluation.calibration import fit_temperature
 from retarget.evaluation.metrics import score
 from retarget.features.table import Table
 from retarget.methods.base import Labels
-from retarget.methods.model import Member, TransferModel, tempered, to_probabilities
+from retarget.methods.model import Member, TransferModel, log_odds, tempered, to_probabilities
 from retarget.methods.scale import BlockScale
 from retarget.selection.candidates import Candidate
 
@@ -133,7 +133,9 @@ def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
     )
 
 
-def refit(evidence: Evidence, trial: Trial, classes: tuple[str, ...], pooling: str) -> TransferModel:
+def refit(
+    evidence: Evidence, trial: Trial, classes: tuple[str, ...], pooling: str
+) -> TransferModel:
     """Fit a trial's members on all rows of the evidence."""
     members = []
     parts = zip(trial.candidates, trial.settings, trial.temperatures, strict=True)
@@ -174,8 +176,7 @@ def _calibrated(labels: Labels, outputs: FloatArray) -> tuple[float, FloatArray]
     """Return the temperature that suits out-of-fold outputs, and the predictions at it."""
     if labels.kind == "regression":
         return 1.0, outputs
-    raw = to_probabilities(labels.kind, outputs)
-    temperature = fit_temperature(raw, labels.values, labels.weights, labels.kind)
+    temperature = fit_temperature(outputs, labels.values, labels.weights, labels.kind)
     return temperature, to_probabilities(labels.kind, outputs / temperature)
 
 
@@ -187,7 +188,8 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
     mean = np.asarray(np.mean([t.predictions for t in best], axis=0))
     temperature = 1.0
     if labels.kind != "regression":
-        temperature = fit_temperature(mean, labels.values, labels.weights, labels.kind)
+        logits = log_odds(labels.kind, mean)
+        temperature = fit_temperature(logits, labels.values, labels.weights, labels.kind)
         mean = tempered(labels.kind, mean, temperature)
     return Trial(
         candidates=tuple(t.candidates[0] for t in best),
@@ -244,4 +246,3 @@ def _in_standard_errors(differences: FloatArray, units: IntArray) -> float:
     error = standard_error(differences, units)
     mean = float(differences.mean())
     return mean / error if error > 0.0 else (0.0 if mean <= 0.0 else np.inf)
-

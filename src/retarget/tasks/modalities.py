@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from retarget.core.errors import UsageError
 from retarget.core.types import Modality
 from retarget.tasks.images import identify_image, load_image
+from retarget.tasks.pictures import keep_image, small_jpeg
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,19 @@ class Loader:
     Attributes:
         load: (reference, detail) → the input; raises `UnreadableInput`.
         identify: reference → content hash, 32 hexadecimal digits; raises `UnreadableInput`.
+        keep: (reference, destination without suffix) → a file that holds the whole input.
+        picture: (reference, side) → JPEG for a report, `None` where there is nothing to see.
     """
 
     load: Callable[[Any, int], Any]
     identify: Callable[[Any], str]
+    keep: Callable[[Any, Path], Path]
+    picture: Callable[[Any, int], bytes | None]
 
 
-LOADERS: dict[Modality, Loader] = {"image": Loader(load_image, identify_image)}
+LOADERS: dict[Modality, Loader] = {
+    "image": Loader(load_image, identify_image, keep_image, small_jpeg)
+}
 
 
 def load(modality: Modality, reference: Any, detail: int = 0) -> Any:
@@ -37,6 +45,16 @@ def load(modality: Modality, reference: Any, detail: int = 0) -> Any:
 def identify(modality: Modality, reference: Any) -> str:
     """Return the content hash of what `reference` stands for. Raises `UnreadableInput`."""
     return _loader(modality).identify(reference)
+
+
+def keep(modality: Modality, reference: Any, destination: Path) -> Path:
+    """Return a file that holds the whole input, written to `destination` if there is none yet."""
+    return _loader(modality).keep(reference, destination)
+
+
+def picture(modality: Modality, reference: Any, side: int) -> bytes | None:
+    """Return a JPEG of at most `side` pixels a side for a report, `None` for what has no look."""
+    return _loader(modality).picture(reference, side)
 
 
 def _loader(modality: Modality) -> Loader:

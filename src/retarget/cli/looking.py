@@ -1,0 +1,53 @@
+"""`retarget inspect` and `retarget sources`."""
+
+from typing import Annotated
+
+import typer
+
+from retarget.cli import options
+from retarget.cli.output import console, say_json, shown_progress
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(inspect)
+    app.command()(sources)
+
+
+def inspect(
+    data: options.Data,
+    kind: options.KindOf = None,
+    column: options.Columns = None,
+    domains: options.Domains = None,
+    strict: options.Strict = None,
+    follow_links: options.Links = None,
+    json: options.AsJson = False,
+) -> None:
+    """Say how data is read, what is wrong with it, and how a fit would judge on it."""
+    from retarget import api
+
+    told = options.reading_options(kind, column, domains, strict, follow_links)
+    with shown_progress():
+        found = api.inspect(data, **told)
+    if json:
+        say_json(found.record.model_dump(mode="json"))
+        return
+    from retarget.reports.tables import show_inspection
+
+    show_inspection(found.record, data, console())
+
+
+def sources(
+    modality: Annotated[str, typer.Option("--modality", help="image")] = "image",
+    json: options.AsJson = False,
+) -> None:
+    """List the pretrained models that are here, and some that could be fetched."""
+    from retarget import api
+
+    found = api.sources(modality)
+    if json:
+        say_json(found.model_dump(mode="json"))
+        return
+    from retarget.reports.tables import show_sources
+
+    show_sources(found, console())

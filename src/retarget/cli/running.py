@@ -1,0 +1,149 @@
+"""What is done with a run: `predict`, `evaluate`, `report`, `compare`, `export`."""
+
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from retarget.cli import options
+from retarget.cli.output import console, say, say_json, shown_progress
+from retarget.core.errors import UsageError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (predict, evaluate, report, compare, export):
+        app.command()(command)
+
+
+def predict(
+    run: options.RunFolder,
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders, or - for a list of files on stdin.")
+    ],
+    format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+    top: Annotated[int, typer.Option("--top", help="How many classes to name.", min=1)] = 3,
+    engine: options.Engine = None,
+    device: options.Device = None,
+    json: options.AsJson = False,
+) -> None:
+    """Predict new inputs: one line each, as they are done."""
+    from retarget import api
+    from retarget.reports.predictions import csv_rows, prediction_records
+
+    if format not in ("jsonl", "csv"):
+        raise UsageError(f"--format {format!r}: choose jsonl or csv.")
+    opened = api.load_run(run)
+    told = {"engine": engine or "auto", "device": device or "auto"}
+    documents: list[dict[str, Any]] = []
+    failed = 0
+    for number, chunk in enumerate(_chunks(inputs)):
+        for part in opened.stream(chunk, **told):
+            records = prediction_records(part, top)
+            failed += sum(len(p.where) for p in part.problems if p.left_out)
+            if json:
+                documents += records
+            elif format == "csv":
+                sys.stdout.write(csv_rows(records, top, header=number == 0))
+            else:
+                for record in records:
+                    say_json(record)
+            sys.stdout.flush()
+    if json:
+        say_json({"run": run, "predictions": documents})
+    if failed and not json:
+        print(f"retarget: {failed} inputs could not be read; see their lines.", file=sys.stderr)
+
+
+def evaluate(
+    run: options.RunFolder,
+    data: options.Data,
+    kind: options.KindOf = None,
+    column: options.Columns = None,
+    domains: options.Domains = None,
+    strict: options.Strict = None,
+    follow_links: options.Links = None,
+    json: options.AsJson = False,
+) -> None:
+    """Judge a run's model on labelled data it has not seen."""
+    from retarget import api
+
+    told = options.reading_options(kind, column, domains, strict, follow_links)
+    with shown_progress():
+        found = api.evaluate(run, data, **told)
+    if json:
+        say_json(api.as_data(found))
+        return
+    from retarget.reports.tables import show_evaluation
+
+    show_evaluation(found, run, console())
+
+
+def report(
+    run: options.RunFolder,
+    out: Annotated[str | None, typer.Option("--out", help="File or folder to write.")] = None,
+    json: options.AsJson = False,
+) -> None:
+    """Draw the report of a run."""
+    from retarget import api
+
+    written = api.load_run(run).report(out)
+    if json:
+        say_json({"report": str(written)})
+    else:
+        say(f"Report: {written}")
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run directories; the first is the base.")],
+    json: options.AsJson = False,
+) -> None:
+    """Compare runs on the examples that judged all of them."""
+    from retarget import api
+
+    found = api.compare(runs)
+    if json:
+        say_json(found.model_dump(mode="json"))
+        return
+    from retarget.reports.tables import show_comparison
+
+    show_comparison(found, console())
+
+
+def export(
+    run: options.RunFolder,
+    format: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
+    out: Annotated[str | None, typer.Option("--out", help="Folder to write.")] = None,
+    json: options.AsJson = False,
+) -> None:
+    """Write encoder and heads as one ONNX graph, checked against the model."""
+    from retarget import api
+
+    if format != "onnx":
+        raise UsageError(f"--format {format!r}: there is onnx.")
+    made = api.load_run(run).export(out)
+    if json:
+        say_json({"folder": str(made.folder), "difference": made.difference})
+        return
+    say(f"Exported to {made.folder}: model.onnx, model.json, example.py.")
+    say(f"Largest difference from the model: {made.difference:.1e} (at most 1e-4 is accepted).")
+    say(f"Next: python {made.folder / 'example.py'} PICTURE")
+
+
+def _chunks(inputs: list[str]) -> Iterator[Any]:
+    """Yield folders one by one, files together, and standard input a thousand lines at a time."""
+    files: list[Path] = []
+    for name in inputs:
+        if name == "-":
+            lines = (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
+            while some := list(islice(lines, 1_000)):
+                yield some
+        elif Path(name).is_dir():
+            yield Path(name)
+        else:
+            files.append(Path(name))
+    if files:
+        yield files

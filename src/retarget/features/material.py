@@ -1,0 +1,90 @@
+"""`Material`: the readable examples of a task with their features, after one pass over all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from retarget.core.errors import DataError
+from retarget.core.text import count
+from retarget.core.types import IntArray
+from retarget.features.extract import extract
+from retarget.features.features import Features, PassCost
+from retarget.features.store import FeatureStore
+from retarget.features.table import Table
+from retarget.sources.source import Source
+from retarget.tasks.hygiene import near_duplicate_problems
+from retarget.tasks.neighbours import near_duplicates
+from retarget.tasks.task import Problem, Task
+
+PIXELS = "pixels:"
+PIXEL_LAYER = "pixels"
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to work with.
+
+    Attributes:
+        task: readable examples only, with all problems known so far.
+        features: of those examples, by source.
+        costs: of the pass, per source.
+        near: (pairs, 2) rows that look alike; they are never divided by a split of ours.
+        quarantined: examples that were left out.
+    """
+
+    task: Task
+    features: Mapping[str, Features]
+    costs: tuple[PassCost, ...]
+    near: IntArray
+    quarantined: int
+
+    def tables(self, uris: Sequence[str]) -> dict[str, Table]:
+        """Read the labelled examples' features of some sources into memory."""
+        labelled = np.flatnonzero(self.task.labelled)
+        return {uri: Table.read(self.features[uri], labelled) for uri in uris}
+
+    def joined(self, other: "Material") -> "Material":
+        """Return this with the features that another pass over the same examples found."""
+        known = {cost.source for cost in self.costs}
+        costs = (*self.costs, *(c for c in other.costs if c.source not in known))
+        return replace(self, features={**other.features, **self.features}, costs=costs)
+
+
+def gather(
+    task: Task,
+    sources: Sequence[Source],
+    *,
+    store: FeatureStore,
+    pooling: str = "mean",
+    engine: str = "auto",
+    device: str = "auto",
+    strict: bool = False,
+) -> Material:
+    """Take every example through every source once; leave out, and name, what can't be read.
+
+    `pixels:` is always among the sources: near-duplicates are found by it.
+
+    Raises:
+        DataError: nothing can be read, or `strict` and something can't.
+    """
+    from retarget.sources.registry import resolve
+
+    wanted = [*sources, *([] if any(s.uri == PIXELS for s in sources) else [resolve(PIXELS)])]
+    made = extract(task, wanted, store=store, pooling=pooling, engine=engine, device=device)
+    rows = np.array([i for i in range(len(task)) if i not in made.unreadable], dtype=np.int64)
+    lost = tuple(
+        Problem("unreadable", (task.examples.names[i],), f"{reason}.", left_out=True)
+        for i, reason in sorted(made.unreadable.items())
+    )
+    if lost and (strict or not len(rows)):
+        raise DataError(
+            f"{lost[0].where[0]} can't be read: {lost[0].what} "
+            f"({count(len(lost), 'example')} of {len(task):,} in all)."
+        )
+    readable = task.take(rows).with_problems(*lost)
+    features = {uri: f.take(rows) for uri, f in made.features.items()}
+    pixels = features[PIXELS].layer(PIXEL_LAYER)
+    near = near_duplicates(pixels, readable.examples.ids)
+    readable = readable.with_problems(*near_duplicate_problems(readable, near))
+    return Material(readable, features, made.costs, near, len(lost))

@@ -1,0 +1,158 @@
+"""`Run`: a run directory in the hand: its record, its model, its report."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retarget.core.errors import DataError
+from retarget.core.text import count
+from retarget.evaluation.evaluate import evaluate
+from retarget.evaluation.results import Evaluation
+from retarget.features.store import FeatureStore
+from retarget.methods.model import TransferModel, load_model
+from retarget.runs.directory import MODEL, REPORT, encoder_uri, read_record
+from retarget.runs.predict import Predictions, predict_inputs, predict_task
+from retarget.runs.schema import RunRecord
+from retarget.sources.registry import resolve
+from retarget.sources.source import Source
+from retarget.tasks.align import align_targets
+from retarget.tasks.open import open_task
+from retarget.tasks.task import Task
+
+if TYPE_CHECKING:
+    from retarget.runs.export import Exported
+
+
+class Run:
+    """What a fit left: opens a run directory, reads nothing until it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """Everything the run found. Raises `StoreError` for a damaged directory."""
+        return read_record(self.folder)
+
+    @cached_property
+    def model(self) -> TransferModel:
+        """The heads. Raises `SourceError` for a damaged directory."""
+        return load_model(self.folder / MODEL)
+
+    @cached_property
+    def encoder(self) -> Source:
+        """The encoder that belongs to the heads, from the run directory itself."""
+        return resolve(encoder_uri(self.folder))
+
+    def predict(self, inputs: Any, *, engine: str = "auto", device: str = "auto") -> Predictions:
+        """Predict files, folders, pictures or arrays.
+
+        Args:
+            inputs: a folder, a file, or a sequence of paths, PIL images or arrays.
+            engine: how the encoder is run.
+            device: where.
+
+        Returns:
+            Predictions of what could be read, with the problems of what could not.
+
+        Raises:
+            DataError: nothing to predict.
+        """
+        parts = list(self.stream(inputs, engine=engine, device=device))
+        if not parts:
+            raise DataError("There is nothing to predict: no inputs were given.")
+        return Predictions(
+            names=tuple(name for part in parts for name in part.names),
+            values=np.concatenate([part.values for part in parts]),
+            classes=self.model.classes,
+            problems=tuple(problem for part in parts for problem in part.problems),
+        )
+
+    def stream(
+        self, inputs: Any, *, engine: str = "auto", device: str = "auto"
+    ) -> Iterator[Predictions]:
+        """Predict as `predict` does, a thousand inputs at a time."""
+        return predict_inputs(
+            self.model, self.encoder, inputs, store=FeatureStore(), engine=engine, device=device
+        )
+
+    def evaluate(self, data: Any, **options: Any) -> Evaluation:
+        """Judge the model on labelled data it has not seen: another hospital, another month.
+
+        Args:
+            data: a `Task`, or whatever `open_task` takes, with targets by the same names.
+            options: of `open_task`.
+
+        Raises:
+            DataError: no labelled example with a class that the model knows.
+        """
+        options.setdefault("kind", self.model.kind)
+        task = data if isinstance(data, Task) else open_task(data, **options)
+        model = self.model
+        known = align_targets(task, model.kind, model.classes)
+        if not len(known):
+            raise DataError(
+                f"{task.name} has {count(len(task), 'example')}, none labelled with a class "
+                f"that the model knows ({', '.join(model.classes[:10])})."
+            )
+        made = predict_task(model, self.encoder, known, store=FeatureStore())
+        kept = _rows_of(known, made.names)
+        return evaluate(
+            kind=model.kind,
+            classes=model.classes,
+            targets=kept.examples.targets,
+            predictions=made.values,
+            metric=self.record.test.metric,
+            groups=kept.examples.groups,
+            domains=kept.examples.domains,
+            weights=kept.examples.weights,
+        )
+
+    def report(self, destination: str | Path | None = None) -> Path:
+        """Write the report: into the run directory, or to a file or folder named. Returns it."""
+        from retarget.reports.html import write
+
+        target = Path(destination) if destination is not None else self.folder / REPORT
+        if destination is not None and target.suffix.lower() not in (".html", ".htm"):
+            target = target / REPORT
+        return write(self.record, self.folder, target)
+
+    def export(self, destination: str | Path | None = None) -> "Exported":
+        """Write encoder and heads as one ONNX graph with what is needed to run it.
+
+        Returns what was written and how closely it agrees. Raises `StoreError` where it doesn't.
+        """
+        from retarget.runs.export import export_onnx
+
+        target = Path(destination) if destination is not None else self.folder / "export"
+        return export_onnx(self.model, self.encoder, target)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.folder}: {self.record.verdict.sentence}>"
+
+    def _repr_html_(self) -> str:
+        record = self.record
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{e.value:.3f}</td><td>{e.low:.3f} to {e.high:.3f}</td></tr>"
+            for name, e in record.test.metrics.items()
+        )
+        return (
+            f"<p><b>{escape(record.verdict.sentence)}</b></p>"
+            f"<table><thead><tr><th>metric</th><th>value</th><th>95% interval</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table><p>{escape(str(self.folder / REPORT))}</p>"
+        )
+
+
+def _rows_of(task: Task, names: Sequence[str]) -> Task:
+    """Return the examples of a task that were predicted, in order: names are a subsequence."""
+    rows, wanted = [], iter(names)
+    name = next(wanted, None)
+    for row, known in enumerate(task.examples.names):
+        if known == name:
+            rows.append(row)
+            name = next(wanted, None)
+    return task.take(np.array(rows, dtype=np.int64))

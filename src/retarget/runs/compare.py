@@ -1,0 +1,108 @@
+"""Runs compared on the examples that judged all of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from retarget.core.errors import UsageError
+from retarget.evaluation.gain import gain
+from retarget.evaluation.intervals import interval
+from retarget.evaluation.results import Estimate, Gain
+from retarget.runs.directory import PREDICTIONS, read_record
+from retarget.runs.predictions import JudgedTable, read_predictions
+from retarget.runs.schema import Record, RunRecord
+
+
+class ComparedRun(Record):
+    """One run on the common examples. `gain` is over the first run, `None` for the first."""
+
+    run: str
+    source: str
+    score: Estimate
+    gain: Gain | None
+
+
+class Comparison(Record):
+    """What `retarget compare --json` prints."""
+
+    metric: str
+    examples: int
+    runs: tuple[ComparedRun, ...]
+
+
+def compare_runs(folders: Sequence[Path]) -> Comparison:
+    """Compare runs with the first, paired on the judging examples they have in common.
+
+    Raises:
+        UsageError: fewer than two runs, different kinds of target or classes, or no judging
+            examples in common.
+    """
+    if len(folders) < 2:
+        raise UsageError("Name at least two runs to compare.")
+    records = [read_record(f) for f in folders]
+    first = records[0]
+    for folder, record in zip(folders, records, strict=True):
+        _check_alike(folders[0], first, folder, record)
+    tables = _common(folders, [read_predictions(f / PREDICTIONS) for f in folders])
+    return Comparison(
+        metric=first.test.metric,
+        examples=len(tables[0].ids),
+        runs=tuple(
+            _compared(folder, record, table, tables[0])
+            for folder, record, table in zip(folders, records, tables, strict=True)
+        ),
+    )
+
+
+def _compared(
+    folder: Path, record: RunRecord, table: JudgedTable, first: JudgedTable
+) -> ComparedRun:
+    metric, kind = record.test.metric, record.task.kind
+    return ComparedRun(
+        run=str(folder),
+        source=record.chosen.source,
+        score=interval(metric, kind, table.targets, table.predictions, groups=table.groups),
+        gain=None
+        if table is first
+        else gain(
+            metric,
+            kind,
+            first.targets,
+            table.predictions,
+            first.predictions,
+            groups=first.groups,
+            folds=None,
+            weights=None,
+        ),
+    )
+
+
+def _check_alike(name: Path, first: RunRecord, other_name: Path, other: RunRecord) -> None:
+    for what, a, b in (
+        ("kind of target", first.task.kind, other.task.kind),
+        ("classes", first.task.classes, other.task.classes),
+        ("headline metric", first.test.metric, other.test.metric),
+    ):
+        if a != b:
+            raise UsageError(
+                f"{name} and {other_name} can't be compared: their {what} differ ({a} and {b})."
+            )
+
+
+def _common(folders: Sequence[Path], tables: Sequence[JudgedTable]) -> list[JudgedTable]:
+    """Return each table's rows of the examples that judged all runs, in one order."""
+    shared = tables[0].ids
+    for table in tables[1:]:
+        shared = np.intersect1d(shared, table.ids)
+    if len(shared) < 2:
+        raise UsageError(
+            f"{folders[0]} and the others were judged on different examples. Fit them on the same "
+            "data with the same --seed, or with --split-from."
+        )
+    shared = np.unique(shared)
+    aligned = []
+    for table in tables:
+        ids, first = np.unique(table.ids, return_index=True)
+        aligned.append(table.take(first[np.searchsorted(ids, shared)]))
+    return aligned

@@ -1,0 +1,225 @@
+"""The stages of a fit, from material to a run directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from retarget.core.clock import Clock
+from retarget.core.config import FitConfig
+from retarget.core.errors import UsageError
+from retarget.core.types import IntArray
+from retarget.evaluation.curve import fit_curve
+from retarget.evaluation.evaluate import evaluate
+from retarget.evaluation.gain import gain, verdict
+from retarget.evaluation.metrics import METRICS, headline
+from retarget.evaluation.protocol import plan
+from retarget.evaluation.results import Evaluation, Gain, LearningCurve
+from retarget.features.material import PIXELS, Material
+from retarget.runs.directory import (
+    PREDICTIONS,
+    read_record,
+    write_model,
+    write_record,
+)
+from retarget.runs.mistakes import keep_mistakes
+from retarget.runs.predictions import JudgedTable, write_predictions
+from retarget.runs.record import (
+    chosen_record,
+    feature_map,
+    protocol_record,
+    task_record,
+    trial_records,
+    versions,
+)
+from retarget.runs.schema import RunRecord
+from retarget.runs.verify import EXAMPLES, verify
+from retarget.selection.baselines import Baseline, judge_majority, judge_table, strongest
+from retarget.selection.candidates import candidates, methods_for
+from retarget.selection.judge import Judged, Study, judge
+from retarget.selection.learning import measure_curve
+from retarget.sources.registry import resolve
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that a fit found, before it is written down."""
+
+    config: FitConfig
+    material: Material
+    study: Study
+    ours: Judged
+    baselines: tuple[Baseline, ...]
+    clock: Clock
+
+
+def plan_study(material: Material, config: FitConfig) -> Study:
+    """Decide who judges and by which metric, before anything is fitted.
+
+    Raises:
+        UsageError: an unknown metric, or `split_from` names a run that held nothing out.
+    """
+    task = material.task
+    kept: frozenset[str] = frozenset()
+    if config.split_from:
+        kept = frozenset(read_record(Path(config.split_from)).protocol.test_ids)
+        if not kept:
+            raise UsageError(
+                f"{config.split_from} was cross-fitted: it held no test examples out that could "
+                "stay test examples. Leave --split-from out."
+            )
+    protocol = plan(task, folds=config.folds, seed=config.seed, kept=kept, near=material.near)
+    metric = config.metric or headline(task.kind, task.examples.targets[protocol.choosing])
+    if metric not in METRICS or task.kind not in METRICS[metric].kinds:
+        able = ", ".join(sorted(n for n, m in METRICS.items() if task.kind in m.kinds))
+        raise UsageError(f"There is no metric {metric!r} for {task.kind}. Choose from: {able}.")
+    return Study(task, protocol, metric, config.pooling)
+
+
+def judge_ours(study: Study, material: Material, config: FitConfig) -> Judged:
+    """Choose what to transfer, and judge the choosing."""
+    uris = config.sources or tuple(uri for uri in material.features if uri != PIXELS)
+    tables = material.tables([resolve(uri).uri for uri in uris])
+    methods = methods_for(study.task.kind, config.methods, config.class_weight)
+    pool = candidates(tuple(tables.values()), methods, config.layers)
+    return judge(study, tables, pool)
+
+
+def judge_baselines(study: Study, material: Material, config: FitConfig) -> tuple[Baseline, ...]:
+    """Judge the denominators of transfer gain that were asked for."""
+    methods = methods_for(study.task.kind, ())
+    made = [judge_majority(study)] if "majority" in config.baselines else []
+    if "pixels" in config.baselines:
+        made.append(judge_table("pixels", study, material.tables([PIXELS]), methods))
+    if "random" in config.baselines:
+        random = next(uri for uri in material.features if uri.startswith("random:"))
+        made.append(judge_table("random", study, material.tables([random]), methods))
+    return tuple(made)
+
+
+def write_run(fitted: Fitted, stage: Path) -> RunRecord:
+    """Judge, once; write everything a run keeps; check the model in a fresh process."""
+    clock, study, ours = fitted.clock, fitted.study, fitted.ours
+    with clock("judging"):
+        evaluation = _evaluation(fitted)
+        gains = _gains(fitted)
+    with clock("learning curve"):
+        curve = _curve(fitted) if fitted.config.learning_curve else None
+    with clock("saving"):
+        table = _judged_table(fitted)
+        write_predictions(table, stage / PREDICTIONS)
+        model = write_model(ours.model, resolve(ours.model.source), stage)
+        mistakes = keep_mistakes(study.task, study.protocol.judging, ours.predictions, stage)
+    with clock("verifying"):
+        verified = _verify(fitted, model)
+    against = strongest(fitted.baselines, study.metric) if fitted.baselines else ""
+    record = RunRecord(
+        config=fitted.config,
+        task=task_record(fitted.material),
+        protocol=protocol_record(study.protocol, study.task),
+        extraction=fitted.material.costs,
+        trials=trial_records(ours),
+        chosen=chosen_record(ours),
+        test=evaluation,
+        gain=gains,
+        verdict=verdict(
+            gains,
+            study.metric,
+            against,
+            judged=len(study.protocol.judging),
+            labelled=len(study.protocol.choosing),
+        ),
+        learning_curve=curve,
+        mistakes=mistakes,
+        map=feature_map(ours, fitted.material, study.protocol.judging),
+        seconds=clock.seconds(),
+        seed=fitted.config.seed,
+        device=_device(fitted),
+        versions=versions(),
+        verified=verified,
+    )
+    write_record(record, stage)
+    return record
+
+
+def _evaluation(fitted: Fitted) -> Evaluation:
+    study, ours = fitted.study, fitted.ours
+    examples, rows = study.task.examples, study.protocol.judging
+    temperatures = [m.temperature for m in ours.model.members]
+    return evaluate(
+        kind=study.task.kind,
+        classes=study.task.classes,
+        targets=examples.targets[rows],
+        predictions=ours.predictions,
+        uncalibrated=ours.uncalibrated,
+        temperature=float(np.mean(temperatures)) * ours.model.temperature,
+        metric=study.metric,
+        groups=examples.groups[rows],
+        domains=examples.domains[rows],
+        folds=_folds(study),
+        weights=examples.weights[rows],
+    )
+
+
+def _gains(fitted: Fitted) -> dict[str, Gain]:
+    study = fitted.study
+    examples, rows = study.task.examples, study.protocol.judging
+    return {
+        baseline.name: gain(
+            study.metric,
+            study.task.kind,
+            examples.targets[rows],
+            fitted.ours.predictions,
+            baseline.predictions,
+            groups=examples.groups[rows],
+            folds=_folds(study),
+            weights=examples.weights[rows],
+        )
+        for baseline in fitted.baselines
+    }
+
+
+def _curve(fitted: Fitted) -> LearningCurve:
+    ours = fitted.ours
+    sizes, scores = measure_curve(ours.evidence, ours.selection.chosen, fitted.config.seed)
+    return fit_curve(fitted.study.metric, sizes, scores, seed=fitted.config.seed)
+
+
+def _judged_table(fitted: Fitted) -> JudgedTable:
+    study = fitted.study
+    examples, rows = study.task.examples, study.protocol.judging
+    return JudgedTable(
+        ids=examples.ids[rows],
+        names=tuple(examples.names[i] for i in rows),
+        targets=examples.targets[rows],
+        predictions=fitted.ours.predictions,
+        groups=examples.groups[rows],
+        domains=examples.domains[rows],
+        folds=study.protocol.folds,
+    )
+
+
+def _verify(fitted: Fitted, model: Path) -> str:
+    task, ours = fitted.study.task, fitted.ours
+    rows = _spread(fitted.study.protocol.choosing, EXAMPLES)
+    features = fitted.material.features[ours.model.source].take(rows)
+    ((name, modality),) = task.inputs.items()
+    references = [task.examples.inputs[name][i] for i in rows]
+    return verify(model, modality, references, ours.model.predict(features.layer))
+
+
+def _device(fitted: Fitted) -> str:
+    """Return where the encoders ran; importing torch to name a device unused would cost a second."""
+    if not any(cost.extracted for cost in fitted.material.costs):
+        return "none: all features were kept from before"
+    from retarget.features.devices import pick_device
+
+    return str(pick_device(fitted.config.device))
+
+
+def _folds(study: Study) -> IntArray | None:
+    return study.protocol.folds if study.protocol.mode == "cross-fitting" else None
+
+
+def _spread(rows: IntArray, wanted: int) -> IntArray:
+    return rows[np.linspace(0, len(rows) - 1, min(wanted, len(rows))).astype(np.int64)]

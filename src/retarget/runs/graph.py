@@ -1,0 +1,109 @@
+"""Encoder and heads as one PyTorch module: prepared inputs in, predictions out."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from retarget.core.types import FloatArray, Kind
+from retarget.methods.heads import KnnHead, LinearHead
+from retarget.methods.model import Member, TransferModel
+from retarget.methods.neighbours import PRIOR_VOTES, TEMPERATURE, _prior
+from retarget.sources.encoder import Encoder
+
+SMALLEST = 1e-30
+
+
+class WholeModel(nn.Module):
+    """A `TransferModel` behind its encoder. Maps a batch to (b, K) probabilities or values."""
+
+    def __init__(self, encoder: Encoder, model: TransferModel) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = model.pooling
+        self.kind: Kind = model.kind
+        self.temperature = model.temperature
+        self.members = nn.ModuleList([MemberModule(m, model.kind) for m in model.members])
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Map prepared inputs to predictions."""
+        layers = self.encoder.pooled(batch, self.pooling)  # type: ignore[arg-type]  # checked on load
+        outputs = [member(layers) for member in self.members]
+        if self.kind == "regression":
+            return torch.stack(outputs).mean(dim=0)
+        mean = torch.stack([_probabilities(self.kind, o) for o in outputs]).mean(dim=0)
+        if self.temperature == 1.0:
+            return mean
+        return _probabilities(self.kind, _log_odds(self.kind, mean) / self.temperature)
+
+
+class MemberModule(nn.Module):
+    """One head behind its scale."""
+
+    def __init__(self, member: Member, kind: Kind) -> None:
+        super().__init__()
+        self.layers = member.layers
+        self.temperature = member.temperature
+        self.centre = _constant(member.scale.centre)
+        self.factor = _constant(member.scale.factor)
+        head = member.head
+        self.head = KnnModule(head) if isinstance(head, KnnHead) else LinearModule(head)  # type: ignore[arg-type]  # heads are one of the two
+
+    def forward(self, layers: dict[str, Tensor]) -> Tensor:
+        """Map layers to outputs (b, K)."""
+        x = torch.cat([layers[name] for name in self.layers], dim=1)
+        return self.head((x - self.centre) * self.factor) / self.temperature  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+
+
+class LinearModule(nn.Module):
+    """`LinearHead` in PyTorch."""
+
+    def __init__(self, head: LinearHead) -> None:
+        super().__init__()
+        self.weight, self.bias = _constant(head.weight), _constant(head.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (b, D) to outputs (b, K)."""
+        return x @ self.weight.T + self.bias
+
+
+class KnnModule(nn.Module):
+    """`KnnHead` in PyTorch: see `retarget.methods.neighbours.vote`."""
+
+    def __init__(self, head: KnnHead) -> None:
+        super().__init__()
+        n = len(head.bank)
+        self.count = min(n, math.ceil(min(head.neighbours / head.weights.min(), n)))
+        self.neighbours, self.kind = head.neighbours, head.of
+        self.bank, self.votes = _constant(head.bank), _constant(head.votes)
+        self.weights = _constant(head.weights)
+        self.prior = _constant(_prior(np.zeros((1, n)), head.votes, head.weights)[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (b, D) to outputs (b, K)."""
+        unit = x / x.norm(dim=1, keepdim=True).clamp_min(SMALLEST)
+        near, order = (unit @ self.bank.T).topk(self.count, dim=1)
+        force = self.weights[order]
+        before = force.cumsum(dim=1) - force
+        counts = torch.minimum((self.neighbours - before).clamp_min(0.0), force)
+        counted = torch.exp((near - near[:, :1]) / TEMPERATURE) * counts
+        total = counted.sum(dim=1, keepdim=True)
+        sums = (counted.unsqueeze(2) * self.votes[order]).sum(dim=1)
+        if self.kind == "regression":
+            return sums / total
+        share = (sums + PRIOR_VOTES * self.prior) / (total + PRIOR_VOTES)
+        return _log_odds(self.kind, share)
+
+
+def _constant(array: FloatArray) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(array, dtype=torch.float32), requires_grad=False)
+
+
+def _probabilities(kind: Kind, outputs: Tensor) -> Tensor:
+    return outputs.softmax(dim=1) if kind == "classification" else outputs.sigmoid()
+
+
+def _log_odds(kind: Kind, p: Tensor) -> Tensor:
+    logs = p.clamp_min(SMALLEST).log()
+    return logs if kind == "classification" else logs - (1.0 - p).clamp_min(SMALLEST).log()

@@ -1,0 +1,160 @@
+"""Turning what a fit found into the records that a run keeps."""
+
+import platform
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from retarget.core.types import IntArray
+from retarget.evaluation.protocol import Protocol
+from retarget.features.material import Material
+from retarget.runs.schema import Chosen, MapPoint, ProblemRecord, ProtocolRecord, TaskRecord
+from retarget.runs.schema import Trial as TrialRecord
+from retarget.selection.judge import Judged
+from retarget.selection.select import Evidence, Trial, standard_error
+from retarget.tasks.task import Problem, Task
+
+NAMED = 50
+MAPPED = 1_000
+LIBRARIES = ("retarget", "numpy", "torch", "timm", "transformers", "onnxruntime", "pillow")
+
+
+def task_record(material: Material) -> TaskRecord:
+    """Describe the task as it was judged."""
+    task = material.task
+    examples, labelled = task.examples, task.labelled
+    counts: dict[str, int] = {}
+    if task.kind == "classification":
+        found = np.bincount(examples.targets[labelled], minlength=len(task.classes))
+        counts = dict(zip(task.classes, map(int, found), strict=True))
+    elif task.kind == "multilabel":
+        found = examples.targets[labelled].sum(axis=0)
+        counts = dict(zip(task.classes, map(int, found), strict=True))
+    left_out = {name for p in task.problems if p.left_out for name in p.where}
+    return TaskRecord(
+        name=task.name,
+        origin=task.origin,
+        layout=task.layout,
+        why=task.why,
+        kind=task.kind,
+        inputs=dict(task.inputs),
+        classes=task.classes,
+        class_counts=counts,
+        examples=len(task),
+        labelled=int(labelled.sum()),
+        unlabelled=int((~labelled).sum()),
+        groups=len(set(examples.groups) - {""}),
+        domains=tuple(sorted(set(map(str, examples.domains)) - {""})),
+        quarantined=len(left_out),
+        problems=problem_records(task.problems),
+    )
+
+
+def problem_records(problems: Sequence[Problem]) -> tuple[ProblemRecord, ...]:
+    """Gather problems of one kind and reason into one record each."""
+    gathered: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
+    for p in problems:
+        gathered[p.kind, p.what, p.left_out].extend(p.where)
+    return tuple(
+        ProblemRecord(
+            kind=kind, what=what, where=tuple(names[:NAMED]), examples=len(names), left_out=out
+        )
+        for (kind, what, out), names in gathered.items()
+    )
+
+
+def protocol_record(protocol: Protocol, task: Task) -> ProtocolRecord:
+    """Describe who chose and who judged."""
+    held_out = protocol.mode == "hold-out"
+    kept = sorted(set(map(str, task.examples.ids[protocol.judging]))) if held_out else []
+    return ProtocolRecord(
+        mode=protocol.mode,
+        why=protocol.why,
+        folds=protocol.inner if held_out else int(protocol.folds.max()) + 1,
+        choosing=len(protocol.choosing),
+        judging=len(protocol.judging),
+        test_ids=tuple(kept),
+    )
+
+
+def trial_records(judged: Judged) -> tuple[TrialRecord, ...]:
+    """Describe every trial behind the model handed over, best first."""
+    selection, evidence = judged.selection, judged.evidence
+    made = [_trial_record(trial, evidence, trial is selection.chosen) for trial in selection.trials]
+    return tuple(sorted(made, key=lambda t: t.loss))
+
+
+def _trial_record(trial: Trial, evidence: Evidence, chosen: bool) -> TrialRecord:
+    layers = dict.fromkeys(name for c in trial.candidates for name in c.layers)
+    single = len(trial.candidates) == 1
+    return TrialRecord(
+        source=trial.source,
+        layers=tuple(layers),
+        method=trial.candidates[0].method.name if single else "average",
+        setting=trial.settings[0] if single else None,
+        loss=trial.loss,
+        loss_se=standard_error(trial.losses, evidence.units),
+        score=trial.score,
+        seconds=trial.seconds,
+        seconds_per_example=evidence.features[trial.source].seconds_per_example,
+        operations=evidence.features[trial.source].cost,
+        chosen=chosen,
+    )
+
+
+def chosen_record(judged: Judged) -> Chosen:
+    """Describe what was handed over, member by member."""
+    selection = judged.selection
+    by_candidate = {t.candidates: t for t in selection.trials}
+    members = tuple(
+        _trial_record(by_candidate[(candidate,)], judged.evidence, chosen=True)
+        for candidate in selection.chosen.candidates
+    )
+    return Chosen(source=selection.chosen.source, members=members, why=selection.why)
+
+
+def feature_map(judged: Judged, material: Material, judging: IntArray) -> tuple[MapPoint, ...]:
+    """Place labelled examples by the two principal components of the chosen layers."""
+    task = material.task
+    labelled = np.flatnonzero(task.labelled)
+    # Ids are digests: their order is a sample that depends on neither seed nor order of files.
+    rows = np.sort(labelled[np.argsort(task.examples.ids[labelled])[:MAPPED]])
+    features = material.features[judged.model.source]
+    member = judged.model.members[0]
+    x = member.scale(np.concatenate([features.layer(n, rows) for n in member.layers], axis=1))
+    x = x - x.mean(axis=0)
+    values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
+    places = vectors[:, ::-1][:, :2] * np.sqrt(np.maximum(values[::-1][:2], 0.0))
+    apart = set(map(int, judging))
+    return tuple(
+        MapPoint(
+            x=float(places[i, 0]),
+            y=float(places[i, 1]),
+            label=_label(task, int(row)),
+            domain=str(task.examples.domains[row]),
+            judged=int(row) in apart,
+        )
+        for i, row in enumerate(rows)
+    )
+
+
+def _label(task: Task, row: int) -> str:
+    target = task.examples.targets[row]
+    if task.kind == "classification":
+        return task.classes[int(target)]
+    if task.kind == "multilabel":
+        return "|".join(c for c, t in zip(task.classes, target, strict=True) if t > 0.5)
+    return f"{float(target):.4g}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that numbers may depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,54 @@
+"""Denominators of transfer gain: what one has without a pretrained model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retarget.core.types import FloatArray
+from retarget.evaluation.metrics import METRICS, score
+from retarget.features.table import Table
+from retarget.methods.base import Method
+from retarget.selection.candidates import candidates
+from retarget.selection.judge import Study, frequencies, judge, majority
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A denominator, judged on the same examples in the same rounds as what was chosen.
+
+    `predictions` as in `Judged`; `choosing_score` is the headline metric on choosing data, by
+    which the strongest denominator is named before judging examples are looked at.
+    """
+
+    name: str
+    predictions: FloatArray
+    choosing_score: float
+
+
+def judge_majority(study: Study) -> Baseline:
+    """Judge always guessing the commonest class, or the mean."""
+    labels = study.labels.take(study.protocol.choosing)
+    guess = np.tile(frequencies(labels), (len(labels), 1))
+    shown = guess[:, 0] if labels.kind == "regression" else guess
+    own = score(study.metric, labels.kind, labels.values, shown, labels.weights)
+    return Baseline("majority", majority(study), own)
+
+
+def judge_table(
+    name: str, study: Study, tables: Mapping[str, Table], methods: Sequence[Method]
+) -> Baseline:
+    """Judge the best that can be had from one source's features, chosen as fairly as ours."""
+    judged = judge(study, tables, candidates(tuple(tables.values()), methods))
+    return Baseline(name, judged.predictions, judged.selection.chosen.score)
+
+
+def strongest(baselines: Sequence[Baseline], metric: str) -> str:
+    """Return the name of the denominator that did best on choosing data."""
+    sign = 1.0 if METRICS[metric].higher_is_better else -1.0
+
+    def quality(baseline: Baseline) -> float:
+        value = sign * baseline.choosing_score
+        return value if np.isfinite(value) else -np.inf
+
+    return max(baselines, key=quality).name

@@ -1,0 +1,86 @@
+"""Performance against the number of labels, measured on choosing data."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from retarget.core.progress import progress
+from retarget.core.types import FloatArray, IntArray
+from retarget.evaluation.metrics import score
+from retarget.selection.select import Evidence, Trial, attempt
+
+# Share of the labels → how many draws: small draws vary more and cost less.
+DRAWS = ((0.125, 8), (0.25, 6), (0.5, 4), (1.0, 1))
+FEWEST = 8
+
+
+def measure_curve(
+    evidence: Evidence, chosen: Trial, seed: int
+) -> tuple[list[int], list[list[float]]]:
+    """Judge the chosen candidates out of fold on ever more of the labels.
+
+    Returns how many labels each fit learned from, and the headline scores of the draws at that
+    number. Draws keep units and folds whole; their settings are chosen anew.
+    """
+    generator = np.random.default_rng(seed)
+    sizes: list[int] = []
+    scores: list[list[float]] = []
+    with progress("Measuring the learning curve", sum(d for _, d in DRAWS), "draws") as meter:
+        for share, draws in DRAWS:
+            wanted = round(share * len(evidence.labels))
+            measured = []
+            for _ in range(draws):
+                rows = _draw(evidence, wanted, generator)
+                if len(rows) >= FEWEST:
+                    measured.append(_score(_subset(evidence, rows), chosen))
+                meter.advance()
+            finite = [m for m in measured if np.isfinite(m)]
+            if finite:
+                folds = len(np.unique(evidence.folds))
+                sizes.append(max(1, round(wanted * (folds - 1) / folds)))
+                scores.append(finite)
+    return sizes, scores
+
+
+def _draw(evidence: Evidence, wanted: int, generator: np.random.Generator) -> IntArray:
+    """Return about `wanted` rows: whole units in random order, classes in turn."""
+    shuffled = generator.permutation(int(evidence.units.max()) + 1)[evidence.units]
+    order: FloatArray = shuffled.astype(np.float64)
+    labels = evidence.labels
+    if labels.kind == "classification":
+        # Each row's rank within its class makes small draws hold every class.
+        rank = np.empty(len(labels))
+        for c in np.unique(labels.values):
+            own = np.flatnonzero(labels.values == c)
+            ranked = np.argsort(np.argsort(order[own], kind="stable"), kind="stable")
+            rank[own] = (ranked + 0.5) / len(own)
+        order = _first_of_unit(rank, evidence.units)
+    return np.sort(np.argsort(order, kind="stable")[:wanted])
+
+
+def _first_of_unit(rank: FloatArray, units: IntArray) -> FloatArray:
+    first = np.full(int(units.max()) + 1, np.inf)
+    np.minimum.at(first, units, rank)
+    return np.asarray(first[units])
+
+
+def _subset(evidence: Evidence, rows: IntArray) -> Evidence:
+    _, folds = np.unique(evidence.folds[rows], return_inverse=True)
+    _, units = np.unique(evidence.units[rows], return_inverse=True)
+    return replace(
+        evidence,
+        features={uri: table.take(rows) for uri, table in evidence.features.items()},
+        labels=evidence.labels.take(rows),
+        folds=folds.astype(np.int64),
+        units=units.astype(np.int64),
+    )
+
+
+def _score(evidence: Evidence, chosen: Trial) -> float:
+    if len(np.unique(evidence.folds)) < 2:
+        return float("nan")
+    made = [attempt(evidence, candidate).predictions for candidate in chosen.candidates]
+    mean = np.mean(made, axis=0)
+    labels = evidence.labels
+    shown = mean[:, 0] if labels.kind == "regression" else mean
+    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights)
