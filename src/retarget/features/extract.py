@@ -80,7 +80,7 @@ def extract(
     readable = len(np.unique(ids)) - len(unreadable)
     return Extraction(
         features={p.source.uri: _features(p, store, pooling, ids) for p in plans},
-        unreadable={i: unreadable[k] for i, k in enumerate(ids.tolist()) if k in unreadable},
+        unreadable=_rows_of(unreadable, ids),
         costs=tuple(_cost(plan, passes, readable) for plan in plans),
         notes=tuple(note for done in passes.values() for note in done.notes),
     )
@@ -148,6 +148,13 @@ def _run(
     lasting = {str(ids[row]): why for row, why in found.items() if _opens(references[row])}
     store.mark_unreadable(lasting, loader_name(reader.modality))
     return dict(zip(due, passes, strict=True))
+
+
+def _rows_of(unreadable: dict[str, str], ids: StrArray) -> dict[int, str]:
+    if not unreadable:
+        return {}
+    rows = np.flatnonzero(np.isin(ids, np.array(list(unreadable))))
+    return {row: unreadable[str(ids[row])] for row in rows.tolist()}
 
 
 def _opens(reference: Any) -> bool:

@@ -1,7 +1,7 @@
 """Loading beside the forward pass: threads read and prepare, in order, a bounded way ahead."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,7 +53,7 @@ class Reader:
 
 def ahead(
     work: Callable[[_In], _Out], items: Iterable[_In], threads: int, window: int
-) -> Iterator[_Out]:
+) -> Generator[_Out, None, None]:
     """Yield `work(item)` in the order of `items`, at most `window` of them begun or waiting.
 
     Threads, because what takes long in loading (decoding, resizing) releases the interpreter; an

@@ -1,8 +1,8 @@
 """One pass over the examples that miss, through all encoders that need them."""
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CPU_BATCH = 16
 GPU_BATCH = 64
+MOST_THREADS = 16  # more only wait for the interpreter
 PEAK_FROM = 32  # examples; fewer are not worth measuring the machine for
 
 
@@ -42,7 +43,7 @@ class Pass:
         self._store = store
         self._stack = stack
         self._device = pick_device(order.device)
-        self._batch = plan.space.batch if plan.space else _batch_size(self._device)
+        self.batch = plan.space.batch if plan.space else _batch_size(self._device)
         self._ids: list[str] = []
         self._tensors: list[Tensor] = []
         self._writer: Writer | None = None
@@ -56,7 +57,7 @@ class Pass:
         """Take one example; run a batch when there are enough."""
         self._ids.append(example)
         self._tensors.append(prepared)
-        if len(self._ids) >= self._batch:
+        if len(self._ids) >= self.batch:
             self._run()
 
     def finish(self) -> None:
@@ -81,10 +82,10 @@ class Pass:
         )
 
     def _run(self) -> None:
-        ids, self._ids = self._ids[: self._batch], self._ids[self._batch :]
-        tensors, self._tensors = self._tensors[: self._batch], self._tensors[self._batch :]
+        ids, self._ids = self._ids[: self.batch], self._ids[self.batch :]
+        tensors, self._tensors = self._tensors[: self.batch], self._tensors[self.batch :]
         start = time.perf_counter()
-        filled = [*tensors, *[tensors[-1]] * (self._batch - len(tensors))]
+        filled = [*tensors, *[tensors[-1]] * (self.batch - len(tensors))]
         batch = self.encoder.collate(filled)
         if self._choice is None or self._writer is None:
             self._choice = self._choose(batch)
@@ -93,7 +94,7 @@ class Pass:
         rows = self._choice.engine(batch)[: len(ids)]
         now = time.perf_counter()
         # The copies that filled the batch up are nobody's cost.
-        taken = (now - before) * len(ids) / self._batch
+        taken = (now - before) * len(ids) / self.batch
         self._writer.append(np.array(ids), rows, taken)
         self.extracted += len(ids)
         self.forward_seconds += taken
@@ -122,7 +123,7 @@ class Pass:
                 self._order.pooling,
                 choice.layers,
                 choice.engine.name,
-                self._batch,
+                self.batch,
                 choice.operations,
             )
         )
@@ -137,30 +138,36 @@ def run_passes(
     unreadable: dict[int, str] = {}
     with ExitStack() as stack:
         passes = [Pass(plan, order, store, stack) for plan in plans]
-        needed = np.zeros((len(plans), len(ids)), bool)
-        for number, plan in enumerate(plans):
-            needed[number, plan.rows] = True
-
-        def prepare(row: int) -> Prepared:
-            encoders = {k: passes[k].encoder for k in np.flatnonzero(needed[:, row]).tolist()}
-            return reader.prepare(row, encoders)
-
-        rows = np.flatnonzero(needed.any(axis=0)).tolist()
-        threads = cores()
-        window = threads + 2 * max(p._batch for p in passes)
+        rows, prepare = _preparing(plans, passes, reader, len(ids))
+        threads = min(cores(), MOST_THREADS)
+        window = threads + 2 * max(p.batch for p in passes)
         meter = stack.enter_context(
             progress("Extracting features", len(rows), f"{reader.modality}s")
         )
-        for prepared in ahead(prepare, rows, threads, window):
+        for prepared in stack.enter_context(closing(ahead(prepare, rows, threads, window))):
             if prepared.reason:
                 unreadable[prepared.row] = prepared.reason
-            example = str(ids[prepared.row])
             for number, tensor in prepared.tensors.items():
-                passes[number].add(example, tensor)
+                passes[number].add(str(ids[prepared.row]), tensor)
             meter.advance()
         for done in passes:
             done.finish()
     return passes, unreadable
+
+
+def _preparing(
+    plans: Sequence[Plan], passes: Sequence[Pass], reader: Reader, count: int
+) -> tuple[list[int], Callable[[int], Prepared]]:
+    """The rows that any plan needs, in order, and what prepares one for those that need it."""
+    needed = np.zeros((len(plans), count), bool)
+    for number, plan in enumerate(plans):
+        needed[number, plan.rows] = True
+
+    def prepare(row: int) -> Prepared:
+        numbers = np.flatnonzero(needed[:, row]).tolist()
+        return reader.prepare(row, {k: passes[k].encoder for k in numbers})
+
+    return np.flatnonzero(needed.any(axis=0)).tolist(), prepare
 
 
 def _batch_size(device: torch.device) -> int:
