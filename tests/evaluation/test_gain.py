@@ -178,7 +178,14 @@ def test_denominators_have_names_for_people() -> None:
 
 def test_unknown_denominator_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        verdict({}, "accuracy", "pixels", 10, 10)
+        verdict({"majority": Gain(0.1, 0.0, 0.2, 0.5)}, "accuracy", "pixels", 10, 10)
+
+
+def test_without_denominators_there_is_nothing_to_tell() -> None:
+    found = verdict({}, "accuracy", "", 10, 10)
+    assert found.word == "cannot be told apart"
+    assert "no baseline was asked for" in found.sentence
+    assert found.labels_needed is None
 
 
 @given(st.floats(-1, 1), st.floats(0.001, 1), st.integers(1, 10**6))

@@ -16,6 +16,7 @@ _POWER = (1.960 + 0.842) / 1.960
 # Beyond this many times the labels judged so far, "more labels would tell" is no help to anybody.
 _MOST_TIMES = 100
 
+_NO_DENOMINATOR = "Transfer was compared with nothing: no baseline was asked for."
 _NAMES = {
     "majority": "always guessing the commonest class",
     "pixels": "pixels and edges alone",
@@ -69,7 +70,7 @@ def verdict(
     """Return whether transfer helps, decided by the interval of the gain over one denominator.
 
     Args:
-        gains: denominator → gain, all of `metric`.
+        gains: denominator → gain, all of `metric`. Without any there is nothing to tell.
         metric: name of the headline metric.
         against: the strongest denominator.
         judged: how many examples judged.
@@ -78,6 +79,8 @@ def verdict(
     Raises:
         KeyError: no gain over `against`.
     """
+    if not gains:
+        return Verdict("cannot be told apart", _NO_DENOMINATOR, against, metric)
     over = gains[against]
     saying = _Saying(metric, over, _rival(gains, metric, against))
     if not all(map(math.isfinite, (over.value, over.low, over.high))):
