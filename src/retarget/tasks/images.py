@@ -4,6 +4,7 @@ A file is opened only as what its first bytes say, and only where that is on the
 that is PostScript is never given to a PostScript reader.
 """
 
+import hashlib
 import io
 import re
 import stat
@@ -17,7 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from retarget.core.errors import UnreadableInput
-from retarget.core.hashing import hash_bytes, hash_file
+from retarget.core.hashing import DIGEST_BYTES, hash_bytes, hash_file
 from retarget.core.text import printable
 from retarget.tasks.pixels import array_to_image, wide_to_bytes
 
@@ -113,7 +114,8 @@ def identify_image(reference: Any) -> str:
         if isinstance(reference, (str, Path)):
             return hash_file(_regular(Path(reference)))
         if isinstance(reference, (bytes, bytearray, memoryview)):
-            return hash_bytes(bytes(reference))
+            # As `hash_file` does, so that a picture is the same inside a table and as a file.
+            return hashlib.blake2b(reference, digest_size=DIGEST_BYTES).hexdigest()
         if isinstance(reference, Image.Image):
             return _identify_pil(reference)
         if callable(getattr(reference, "read", None)):

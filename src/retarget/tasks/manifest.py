@@ -161,7 +161,10 @@ def _not_opened(
         where = tuple(f"{place}: {readable(cell)}" for place, cell in refused)
         problems.append(Problem("refused", where, what, left_out=True))
     if empty:
-        what = f"{count(len(empty), 'row')} without a picture's path (such as {empty[0][0]}), left out."
+        what = (
+            f"{count(len(empty), 'row')} without the path of a picture (such as {empty[0][0]}),"
+            " left out."
+        )
         where = tuple(place for place, _ in empty)
         problems.append(Problem("bad-row", where, what, left_out=True))
     return problems
