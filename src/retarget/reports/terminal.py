@@ -20,7 +20,7 @@ _STYLES = {
     "cannot be told apart": ("≈", "bold yellow"),
     "hurts": ("✗", "bold red"),
 }
-_ASCII_SIGNS = {"✓": "+", "≈": "~", "✗": "x"}
+_ASCII_SIGNS = {"✓": "+", "≈": "~", "✗": "x", "▸": ">"}
 
 
 def show_run(record: RunRecord, console: Console, folder: Path | None = None) -> None:
@@ -28,7 +28,7 @@ def show_run(record: RunRecord, console: Console, folder: Path | None = None) ->
 
     `folder` is the run directory; without it the configured one is named.
     """
-    console.print(_table(record))
+    console.print(_table(record, console))
     for line in (*_scores(record), *_problems(record), _verdict(record, console)):
         console.print(line, soft_wrap=True)
     place = str(folder) if folder else record.config.out
@@ -48,7 +48,7 @@ def next_command(record: RunRecord, folder: str) -> str:
     return shlex.join(["retarget", "fit", record.config.data, "--split-from", folder])
 
 
-def _table(record: RunRecord) -> Table:
+def _table(record: RunRecord, console: Console) -> Table:
     metric = numbers.metric_name(record.test.metric)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
@@ -60,7 +60,7 @@ def _table(record: RunRecord) -> Table:
     for trial in trials.best_by_source(record):
         chosen = trial.source == record.chosen.source
         table.add_row(
-            Text("▸" if chosen else " "),
+            Text(_sign("▸", console) if chosen else " "),
             _name(trial.source),
             _name(trials.layer_names(trial.layers)),
             _name(trial.method),
@@ -102,9 +102,11 @@ def _problems(record: RunRecord) -> list[Text]:
 
 def _verdict(record: RunRecord, console: Console) -> Text:
     sign, style = _STYLES[record.verdict.word]
-    if not console.encoding.lower().startswith("utf"):
-        sign = _ASCII_SIGNS[sign]
-    return Text(f"{sign} {printable(record.verdict.sentence, 500)}", style=style)
+    return Text(f"{_sign(sign, console)} {printable(record.verdict.sentence, 500)}", style=style)
+
+
+def _sign(sign: str, console: Console) -> str:
+    return sign if console.encoding.lower().startswith("utf") else _ASCII_SIGNS[sign]
 
 
 def _said(before: str, words: str) -> Text:

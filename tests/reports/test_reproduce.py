@@ -1,0 +1,55 @@
+import shlex
+
+import yaml
+
+from retarget.core.config import FitConfig
+from retarget.reports import reproduce
+
+
+def _words(config: FitConfig) -> list[str]:
+    return shlex.split(reproduce.command(config).replace("\\\n", " "))
+
+
+def test_command_says_only_what_differs_from_the_defaults() -> None:
+    assert _words(FitConfig(data="photos/")) == ["retarget", "fit", "photos/"]
+
+
+def test_command_repeats_lists_and_pairs_and_negates_switches() -> None:
+    config = FitConfig(
+        data="my photos/",
+        sources=("timm:a", "hf:b/c"),
+        columns={"label": "the diagnosis"},
+        domains=True,
+        learning_curve=False,
+        split_from="runs/1",
+        seed=7,
+    )
+    words = _words(config)
+    assert words[:3] == ["retarget", "fit", "my photos/"]
+    text = " ".join(words)
+    for expected in (
+        "--source timm:a --source hf:b/c",
+        "--column label=the diagnosis",
+        "--domains",
+        "--no-learning-curve",
+        "--split-from runs/1",
+        "--seed 7",
+    ):
+        assert expected in text
+
+
+def test_command_can_be_pasted_without_running_anything_else() -> None:
+    config = FitConfig(data="$(touch x); `id` 'q' & \"|", out="a\nb\x1b[31m")
+    words = _words(config)
+    assert words[2] == config.data
+    assert "\x1b" not in reproduce.command(config)
+
+
+def test_yaml_gives_the_same_configuration_back() -> None:
+    for data in ("photos/", "fotos año/日本", "a\u202eb\x1b[31m: {{x}} <b>"):
+        config = FitConfig(data=data, sources=("timm:a",), columns={"label": data})
+        text = reproduce.as_yaml(config)
+        assert FitConfig(**yaml.safe_load(text)) == config
+        assert "\u202e" not in text
+        assert "\x1b" not in text
+    assert "日本" in reproduce.as_yaml(FitConfig(data="日本"))

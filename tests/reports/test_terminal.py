@@ -1,0 +1,102 @@
+import io
+import re
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from rich.console import Console
+
+from retarget.core.text import printable
+from retarget.reports import numbers
+from retarget.reports.terminal import next_command, show_run
+from retarget.runs.schema import RunRecord
+
+
+def _shown(record: RunRecord, width: int = 200, terminal: bool = False, **given: Path) -> str:
+    stream = io.StringIO()
+    colours: Literal["standard"] | None = "standard" if terminal else None
+    console = Console(file=stream, width=width, force_terminal=terminal, color_system=colours)
+    show_run(record, console, **given)
+    return stream.getvalue()
+
+
+def test_run_is_shown_in_short(record: RunRecord) -> None:
+    shown = _shown(record, folder=Path("runs/fruit"))
+    for source in {trial.source for trial in record.trials}:
+        assert shown.count(source) == 1
+    for name, gain in record.gain.items():
+        assert re.search(
+            re.escape(name) + r".*baseline.*" + numbers.score(gain.denominator_score), shown
+        )
+    assert numbers.estimate(record.test.metrics["accuracy"]) in shown
+    assert numbers.gain(record.gain[record.verdict.against]) in shown
+    assert record.verdict.sentence in shown
+    assert "71 examples left out" in shown
+    assert "duplicates (64)" in shown
+    assert "runs/fruit/report.html" in shown
+    assert len(shown.splitlines()) < 25
+
+
+def test_chosen_source_is_marked(record: RunRecord) -> None:
+    (line,) = [line for line in _shown(record).splitlines() if line.startswith("▸")]
+    assert record.chosen.source in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("classification", "retarget predict 'my run' INPUT…"),
+        ("multilabel", "retarget fit 'fruit drawings/' --split-from 'my run'"),
+        ("regression", "retarget sources"),
+    ],
+)
+def test_next_command_fits_the_verdict(
+    records: dict[str, RunRecord], kind: str, command: str
+) -> None:
+    assert next_command(records[kind], "my run") == command
+    assert command in _shown(records[kind], folder=Path("my run"))
+
+
+def test_run_without_a_directory_names_none(record: RunRecord) -> None:
+    config = record.config.model_copy(update={"out": None})
+    assert "report.html" not in _shown(record.model_copy(update={"config": config}))
+
+
+def test_bare_run_is_shown(records: dict[str, RunRecord]) -> None:
+    shown = _shown(records["bare"])
+    assert records["bare"].verdict.sentence in shown
+    assert "Data problems" not in shown
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_hostile_names_neither_style_nor_link_nor_drive_the_terminal(
+    records: dict[str, RunRecord], terminal: bool
+) -> None:
+    hostile = records["hostile"]
+    names = (
+        "[bold red]markup[/] [link=http://evil.example]x[/link]",
+        "\x1b[31mred\x1b]8;;http://e\x07",
+    )
+    trial = hostile.trials[0]
+    tried = tuple(trial.model_copy(update={"source": n, "layers": (n,)}) for n in names)
+    shown = _shown(hostile.model_copy(update={"trials": tried}), terminal=terminal)
+    assert "\x1b]8" not in shown
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", plain)
+    assert plain.count("[bold red]markup[/]") >= 2
+    assert printable(names[1]) in plain
+    assert ("\x1b" in shown) == terminal
+
+
+def test_narrow_terminal_loses_no_score(record: RunRecord) -> None:
+    shown = _shown(record, width=60)
+    best = min((t for t in record.trials if t.chosen), key=lambda t: t.loss)
+    assert numbers.score(best.score) in shown
+
+
+def test_signs_are_ascii_where_nothing_else_can_be_written(record: RunRecord) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
+    show_run(record, Console(file=stream, width=120))
+    stream.flush()
+    shown = stream.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert f"+ {record.verdict.sentence}" in shown

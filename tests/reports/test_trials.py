@@ -1,0 +1,56 @@
+import math
+
+from retarget.reports import trials
+from retarget.runs.schema import RunRecord, Trial
+
+
+def test_trials_are_ranked_by_loss(record: RunRecord) -> None:
+    losses = [trial.loss for trial in trials.ranked(record)]
+    assert losses == sorted(trial.loss for trial in record.trials)
+
+
+def test_trial_without_a_loss_comes_last(record: RunRecord) -> None:
+    lost = record.trials[0].model_copy(update={"loss": math.nan})
+    changed = record.model_copy(update={"trials": (lost, *record.trials[1:])})
+    assert trials.ranked(changed)[-1] is lost
+
+
+def test_chosen_trial_is_shown_however_bad_it_is(record: RunRecord) -> None:
+    worst = max(record.trials, key=lambda t: t.loss)
+    chosen = record.chosen.model_copy(update={"members": (worst,)})
+    others = tuple(t.model_copy(update={"chosen": False}) for t in record.trials)
+    changed = record.model_copy(update={"chosen": chosen, "trials": others})
+    shown, rest = trials.shown_first(changed, 5)
+    assert len(shown) == 5
+    assert [trials.is_chosen(changed, t) for t in shown] == [False] * 4 + [True]
+    assert sorted([*shown, *rest], key=id) == sorted(changed.trials, key=id)
+
+
+def test_best_of_every_source_is_its_least_loss(record: RunRecord) -> None:
+    expected: dict[str, Trial] = {}
+    for trial in record.trials:
+        if trial.source not in expected or trial.loss < expected[trial.source].loss:
+            expected[trial.source] = trial
+    found = trials.best_by_source(record)
+    assert {t.source: t for t in found} == expected
+    assert [t.loss for t in found] == sorted(t.loss for t in found)
+
+
+def test_layers_keep_the_order_of_the_run_and_their_best_method(record: RunRecord) -> None:
+    for one in trials.by_layer(record):
+        mine = [t for t in record.trials if t.source == one.source and len(t.layers) == 1]
+        order = list(dict.fromkeys(t.layers[0] for t in mine))
+        assert [t.layers[0] for t in one.trials] == order
+        for trial in one.trials:
+            assert trial.loss == min(t.loss for t in mine if t.layers == trial.layers)
+        assert one.best.loss == min(t.loss for t in mine)
+
+
+def test_source_with_one_layer_has_no_line(records: dict[str, RunRecord]) -> None:
+    assert trials.by_layer(records["bare"]) == ()
+
+
+def test_layer_names_are_short() -> None:
+    assert trials.layer_names(()) == "pixels"
+    assert trials.layer_names(("head",)) == "head"
+    assert trials.layer_names(("a", "b", "c")) == "3 layers: a … c"
