@@ -14,17 +14,22 @@ from retarget.sources.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from retarget.sources.taps import ModelEncoder
+    from retarget.sources.taps import LayeredEncoder
 
 Library = Literal["timm", "transformers", "pixels"]
 
 NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(-[A-Za-z0-9_.]+)*")
+HARMLESS = (None, False, "eager", "sdpa")
 MAX_NUMBER = 1_000_000
 MAX_DEPTH = 8
 
 # Arguments and settings that make a library fetch, open or run something.
 REFUSED = frozenset(
     {
+        "_attn_implementation",
+        "_attn_implementation_internal",
+        "_experts_implementation",
+        "attn_implementation",
         "auto_map",
         "cache_dir",
         "checkpoint_path",
@@ -37,6 +42,8 @@ REFUSED = frozenset(
         "quantization_config",
         "scriptable",
         "trust_remote_code",
+        "use_kernels",
+        "use_pretrained_backbone",
     }
 )
 
@@ -87,13 +94,17 @@ class Blueprint:
             None if recipe is None else Recipe.from_record(recipe),
         )
 
-    def build(self, weights: "Mapping[str, Tensor] | int") -> "ModelEncoder":
+    def build(self, weights: "Mapping[str, Tensor] | int") -> "LayeredEncoder":
         """Return the encoder with `weights`: tensors by the model's own names, or the seed of
         random ones. The global random state is left as it was. Raises `SourceError`."""
         if self.library == "timm":
             from retarget.sources.timm_encoder import build_timm
 
             return build_timm(self, weights)
+        if self.library == "transformers":
+            from retarget.sources.hf_encoder import build_hf
+
+            return build_hf(self, weights)
         raise SourceError(f"Models of {self.library} can't be built from weights.")
 
     def versions(self) -> dict[str, str]:
@@ -121,7 +132,7 @@ def check_plain(value: Any, depth: int = 0) -> None:
         raise SourceError("A model's configuration is nested too deeply to be one.")
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not isinstance(key, str) or (key in REFUSED and inner not in (None, False)):
+            if not isinstance(key, str) or (key in REFUSED and inner not in HARMLESS):
                 raise SourceError(
                     f"A model's configuration asks for {str(key)!r}, which could fetch or run "
                     "something. It was not loaded. Remove that entry if you trust the rest."

@@ -51,12 +51,16 @@ def is_offline() -> bool:
 
 
 def check_reachable(uri: str, repository: str) -> None:
-    """Raise `SourceError` within ten seconds if the hub can't be asked for a model."""
+    """Raise `SourceError` within ten seconds if a model can't be asked for.
+
+    `repository` is `owner/name` on the hub, or the address of a file elsewhere.
+    """
     if is_offline():
         raise unreachable(uri, "HF_HUB_OFFLINE keeps the hub out of reach")
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     answers: list[bool] = []
-    address = f"{endpoint}/{repository}/resolve/main/config.json"
+    elsewhere = repository.startswith("https:")
+    address = repository if elsewhere else f"{endpoint}/{repository}/resolve/main/config.json"
     # A thread of its own: name lookup knows no timeout.
     asking = threading.Thread(target=_ask, args=(address, answers), daemon=True)
     asking.start()

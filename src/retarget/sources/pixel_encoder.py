@@ -18,6 +18,7 @@ BINS = 9
 BLOCK = 2
 CLIP = 0.2
 EPSILON = 1e-3
+TINY = 1e-12
 GREY = (0.299, 0.587, 0.114)
 
 RECIPE = Recipe(
@@ -48,6 +49,7 @@ class PixelEncoder(Encoder):
         )
         self.detail = 2 * SIDE
         self.input_shape = (3, SIDE, SIDE)
+        self.eval()
 
     def prepare(self, raw: Any) -> Tensor:
         """Return an RGB picture squashed to (3, 64, 64), 0 to 1."""
@@ -74,8 +76,10 @@ def hog(batch: Tensor) -> Tensor:
     grey = (batch * weights).sum(dim=1)  # (b, 64, 64)
     across = F.pad(grey[:, :, 2:] - grey[:, :, :-2], (1, 1))
     down = F.pad(grey[:, 2:] - grey[:, :-2], (0, 0, 1, 1))
-    magnitude = (across * across + down * down + 1e-12).sqrt()
-    place = torch.atan2(down, across) * (BINS / math.pi)  # orientation, in bins
+    magnitude = (across * across + down * down + TINY).sqrt()
+    # Orientation in bins. atan, not atan2: exported graphs make 0 / 0 of that one.
+    steep = torch.where(across.abs() < TINY, torch.full_like(across, TINY), across)
+    place = torch.atan(down / steep) * (BINS / math.pi)
     centres = torch.arange(BINS, dtype=batch.dtype, device=batch.device)[:, None, None]
     away = place[:, None] - centres  # (b, 9, 64, 64)
     away = (away - BINS * torch.round(away / BINS)).abs()

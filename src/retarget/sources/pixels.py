@@ -52,7 +52,7 @@ class PixelSource(Source):
         """Return the encoder."""
         from retarget.sources.pixel_encoder import PixelEncoder
 
-        return PixelEncoder().eval()
+        return PixelEncoder()
 
     def random(self, seed: int = 0) -> Source:
         """Raise `SourceError`: there are no weights."""

@@ -16,7 +16,7 @@ Resolver = Callable[[str], Source]
 Lister = Callable[[], list[Source]]
 
 GROUP = "retarget.sources"
-_OWN = ("bundled", "pixels", "timm_source", "randomised")
+_OWN = ("bundled", "pixels", "timm_source", "hf_source", "file_source", "randomised")
 
 RESOLVERS: dict[str, Resolver] = {}
 LISTERS: list[Lister] = []

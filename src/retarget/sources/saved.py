@@ -14,17 +14,16 @@ from retarget.core.paths import cache_dir, written_whole
 from retarget.core.text import printable
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.source import Facts, Source
-from retarget.sources.weights import inside
+from retarget.sources.weights import inside, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from retarget.sources.taps import ModelEncoder
+    from retarget.sources.taps import LayeredEncoder
 
 RECORD = "source.json"
 WEIGHTS = "model.safetensors"
 SCHEMA_VERSION = 1
-MAX_RECORD = 4_000_000
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _FIELDS = {
     "schema_version", "origin", "library", "architecture", "arguments", "preprocessing",
@@ -61,7 +60,7 @@ def is_kept(fingerprint: str) -> bool:
     return (kept(fingerprint) / RECORD).is_file()
 
 
-def keep(source: Source, blueprint: Blueprint, encoder: "ModelEncoder") -> bool:
+def keep(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder") -> bool:
     """Keep a converted copy; return whether that could be done (a full or read-only disk)."""
     try:
         write(source, blueprint, encoder, kept(source.fingerprint))
@@ -70,7 +69,7 @@ def keep(source: Source, blueprint: Blueprint, encoder: "ModelEncoder") -> bool:
     return True
 
 
-def write(source: Source, blueprint: Blueprint, encoder: "ModelEncoder", folder: Path) -> None:
+def write(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder", folder: Path) -> None:
     """Write an encoder and its record into `folder`. Raises `OSError`."""
     from safetensors.torch import save_file
 
@@ -142,23 +141,16 @@ def read(folder: Path) -> Saved:
     """Return what `source.json` in `folder` says. Raises `SourceError` for anything that isn't
     exactly such a record; nothing in it is followed, imported or run."""
     path = inside(folder, RECORD)
-    try:
-        if path.stat().st_size > MAX_RECORD:
-            raise SourceError(f"{printable(str(path))} is too large to be a source's record.")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SourceError(f"{printable(str(path))} can't be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{printable(str(path))} is not JSON.") from error
+    record = read_json(path)
     try:
         return _saved(record)
     except (SourceError, ValueError, TypeError) as error:
         raise SourceError(f"{printable(str(path))} is not a valid source: {error}") from error
 
 
-def _saved(record: Any) -> Saved:
-    if not isinstance(record, dict) or set(record) != _FIELDS:
-        odd = sorted(set(record) ^ _FIELDS) if isinstance(record, dict) else []
+def _saved(record: dict[str, Any]) -> Saved:
+    if set(record) != _FIELDS:
+        odd = sorted(set(record) ^ _FIELDS)
         raise ValueError(f"its fields differ from the known ones ({printable(', '.join(odd))}).")
     if record["schema_version"] != SCHEMA_VERSION or type(record["schema_version"]) is not int:
         raise ValueError(f"it has version {record['schema_version']!r}, {SCHEMA_VERSION} is read.")

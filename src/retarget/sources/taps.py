@@ -1,4 +1,4 @@
-"""Encoders over a model of another library: layers are tapped where its modules end."""
+"""Encoders over a model of another library: the outputs of its parts, brought to tokens."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -15,80 +15,79 @@ from retarget.sources.recipe import Recipe
 Format = Literal["NCHW", "NHWC", "NLC", "NCL", "NC"]
 
 MAX_TAPS = 12
+MAX_PREFIX = 16
 LAST = "pooled"
 
 
-class ModelEncoder(Encoder):
-    """An encoder over another library's model, with a recipe for its pictures.
+@dataclass(frozen=True)
+class Grid:
+    """What a model says of its tokens.
+
+    Attributes:
+        places: tokens that are places in the picture, `None` where it doesn't say.
+        prefix: leading tokens that are none, `None` where that follows from the places.
+    """
+
+    places: int | None
+    prefix: int | None
+
+    def prefix_of(self, tokens: int) -> int:
+        """Return how many of so many tokens are no places."""
+        prefix = self.prefix
+        if prefix is None:
+            prefix = tokens - self.places if self.places else 0
+            prefix = prefix if 0 < prefix <= MAX_PREFIX else 0
+        return 0 if tokens == self.places or tokens <= prefix else prefix
+
+
+class LayeredEncoder(Encoder):
+    """An encoder over another library's model. One forward pass at a time.
 
     Attributes:
         model: the other library's module, in evaluation mode, without a classifier.
         recipe: its preprocessing.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, name: str) -> None:
         super().__init__()
-        self.model = model.eval()
+        self.model = model
         self.recipe = recipe
         self.detail = recipe.detail
         self.input_shape = (3, *recipe.size)
+        self.eval()
+        self._prepare_taps()
+        self._formats = self._probe(name)
+
+    def _prepare_taps(self) -> None:
+        """Get ready to be run."""
+
+    @abstractmethod
+    def _raw(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return the model's outputs by layer, shallow to deep, and what its head would read."""
+
+    @abstractmethod
+    def _grid(self) -> Grid:
+        """Return what the model says of its tokens."""
+
+    def _channels(self, name: str) -> int:
+        """Return a layer's channels as the model says; 0 where it doesn't."""
+        return 0
 
     def prepare(self, raw: Any) -> Tensor:
         """Return an RGB picture as (3, h, w) float32. Safe to call from several threads."""
         return torch.from_numpy(self.recipe.apply(raw))
 
     def preprocessing(self) -> Mapping[str, Any]:
-        """Return the recipe of `prepare`, JSON-able: see `Recipe` for how to follow it."""
+        """Return the recipe of `prepare`, JSON-able: `Recipe` says how to follow it."""
         return self.recipe.record()
 
     def weights(self) -> dict[str, Tensor]:
         """Return the model's tensors under its own names."""
         return dict(self.model.state_dict())
 
-
-@dataclass(frozen=True)
-class _Tap:
-    """A forward hook that lays the output of a module into `seen`. Copies with its encoder."""
-
-    seen: dict[str, Tensor]
-    name: str
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            self.seen[self.name] = output
-
-
-class TappedEncoder(ModelEncoder):
-    """An encoder whose layers are outputs of the model's modules, then what its head would read.
-
-    One forward pass gives all. An encoder serves one forward pass at a time.
-    """
-
-    def __init__(
-        self, model: nn.Module, recipe: Recipe, taps: Mapping[str, int], name: str = ""
-    ) -> None:
-        """Tap the modules named in `taps` (with their channels, 0 where not known)."""
-        super().__init__(model, recipe)
-        self._seen: dict[str, Tensor] = {}
-        for tap in spread(list(taps)):
-            model.get_submodule(tap).register_forward_hook(_Tap(self._seen, tap))
-        self._formats = self._probe(taps, name or type(model).__name__)
-
-    @abstractmethod
-    def last(self, batch: Tensor) -> Tensor:
-        """Run the model; return what its head would read (b, d)."""
-
-    def _raw(self, batch: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of the tapped modules as they are, in order of calling."""
-        self._seen.clear()
-        last = self.last(batch)
-        outputs = {**self._seen, LAST: last}
-        self._seen.clear()
-        return outputs
-
     @torch.no_grad()
-    def _probe(self, taps: Mapping[str, int], name: str) -> dict[str, Format]:
-        """Run one picture through the model, to see what its layers look like."""
+    def _probe(self, name: str) -> dict[str, Format]:
+        """Run one empty picture through the model, to see what its layers look like."""
         try:
             outputs = self._raw(torch.zeros(1, *self.input_shape))
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -96,35 +95,21 @@ class TappedEncoder(ModelEncoder):
                 f"{name} can't be used as an encoder of pictures: its forward pass failed "
                 f"({type(error).__name__}: {error})."
             ) from error
-        patches = self._patches()
+        channels_last = getattr(self.model, "output_fmt", None) == "NHWC"
         formats: dict[str, Format] = {}
         layers = []
-        for tap, output in outputs.items():
-            known = None if tap == LAST else taps[tap]
-            form = layout(output, known or 0, self._channels_last())
+        for layer, output in outputs.items():
+            form = layout(output, self._channels(layer), channels_last)
             if form is None:
                 continue
-            formats[tap] = form
+            formats[layer] = form
             tokens = as_tokens(output, form)
-            layers.append(Layer(tap, tokens.shape[2], self._prefix(form, tokens, patches)))
+            prefix = self._grid().prefix_of(tokens.shape[1]) if form == "NLC" else 0
+            layers.append(Layer(layer, tokens.shape[2], prefix))
         if formats.get(LAST) != "NC":
             raise SourceError(f"{name} gives no vector for a picture: it has no pooled features.")
         self.layers = tuple(layers)
         return formats
-
-    def _channels_last(self) -> bool:
-        return getattr(self.model, "output_fmt", None) == "NHWC"
-
-    def _patches(self) -> int | None:
-        """Return the number of places of the model's token grid, where it says so."""
-        number = getattr(getattr(self.model, "patch_embed", None), "num_patches", None)
-        return number if isinstance(number, int) else None
-
-    def _prefix(self, form: Format, tokens: Tensor, patches: int | None) -> int:
-        """Return how many leading tokens are no places."""
-        prefix = int(getattr(self.model, "num_prefix_tokens", 0) or 0)
-        whole = tokens.shape[1] == patches or tokens.shape[1] <= prefix
-        return prefix if form == "NLC" and not whole else 0
 
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         """Return, for every layer, its tokens (b, t, d); for `pooled` t = 1."""
@@ -141,6 +126,51 @@ class TappedEncoder(ModelEncoder):
             k.name: _pool(outputs[k.name], self._formats[k.name], k.prefix, pooling)
             for k in self.layers
         }
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """A forward hook that lays the output of a module, the first of several, into `seen`.
+
+    Hook and encoder are copied together.
+    """
+
+    seen: dict[str, Tensor]
+    name: str
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, (tuple, list)) and output:
+            output = output[0]
+        if isinstance(output, Tensor):
+            self.seen[self.name] = output
+
+
+class TappedEncoder(LayeredEncoder):
+    """An encoder whose layers are outputs of the model's modules, in the order they are called."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, taps: Mapping[str, int], name: str):
+        """Tap the modules named in `taps` (with their channels, 0 where not known)."""
+        self._taps = dict(taps)
+        self._seen: dict[str, Tensor] = {}
+        super().__init__(model, recipe, name)
+
+    def _prepare_taps(self) -> None:
+        for tap in spread(list(self._taps)):
+            self.model.get_submodule(tap).register_forward_hook(_Tap(self._seen, tap))
+
+    @abstractmethod
+    def last(self, batch: Tensor) -> Tensor:
+        """Run the model; return what its head would read (b, d)."""
+
+    def _raw(self, batch: Tensor) -> dict[str, Tensor]:
+        self._seen.clear()
+        last = self.last(batch)
+        outputs = {**self._seen, LAST: last}
+        self._seen.clear()
+        return outputs
+
+    def _channels(self, name: str) -> int:
+        return self._taps.get(name, 0)
 
 
 def spread(names: list[str]) -> list[str]:

@@ -1,9 +1,8 @@
 """`TimmEncoder`: any timm model, its layers found by feature info or module structure."""
 
 import difflib
-import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +10,11 @@ from torch import Tensor, nn
 
 from retarget.core.errors import SourceError
 from retarget.sources.blueprint import Blueprint
+from retarget.sources.random_state import own_random_state
 from retarget.sources.recipe import Recipe
-from retarget.sources.taps import TappedEncoder
-from retarget.sources.weights import fill
+from retarget.sources.taps import Grid, TappedEncoder
+from retarget.sources.timm_config import recipe_of
+from retarget.sources.weights import check_safetensors, fill
 
 
 class TimmEncoder(TappedEncoder):
@@ -27,6 +28,12 @@ class TimmEncoder(TappedEncoder):
         model: Any = self.model
         out: Tensor = model.forward_head(model.forward_features(batch), pre_logits=True)
         return out
+
+    def _grid(self) -> Grid:
+        model: Any = self.model
+        places = getattr(getattr(model, "patch_embed", None), "num_patches", None)
+        prefix = getattr(model, "num_prefix_tokens", None)
+        return Grid(places if isinstance(places, int) else None, prefix)
 
 
 def tap_points(model: nn.Module) -> dict[str, int]:
@@ -49,14 +56,6 @@ def stages(model: nn.Module) -> list[str]:
         return [name for name, _ in model.named_children()]
     largest = max(chains, key=lambda name: sum(p.numel() for p in chains[name].parameters()))
     return [f"{largest}.{child}".lstrip(".") for child, _ in chains[largest].named_children()]
-
-
-@contextmanager
-def own_random_state(seed: int) -> Iterator[None]:
-    """Draw from `seed` inside the block; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def check_known(name: str) -> None:
@@ -89,9 +88,22 @@ def build_timm(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> Tim
     with own_random_state(weights if isinstance(weights, int) else 0):
         model = create(blueprint)
     if not isinstance(weights, int):
-        fill(model, weights, blueprint.architecture)
+        fill(model, without_classifier(model, weights), blueprint.architecture)
     recipe = blueprint.recipe or timm_recipe(model, blueprint.arguments)
     return TimmEncoder(model, recipe, blueprint.architecture)
+
+
+def without_classifier(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights less those of the classifiers that timm names for the model."""
+    config: Any = model
+    named = config.pretrained_cfg.get("classifier") or ()
+    classifiers = (named,) if isinstance(named, str) else tuple(named)
+    own = set(model.state_dict())
+    return {
+        name: value
+        for name, value in weights.items()
+        if name in own or not name.startswith(tuple(f"{c}." for c in classifiers))
+    }
 
 
 def encoder_names(architecture: str) -> list[str]:
@@ -113,45 +125,33 @@ def place_of_weights(name: str) -> str:
     return str(place)
 
 
-def pretrained_tensors(name: str) -> dict[str, Tensor]:
-    """Return a pretrained model's tensors without its classifier, fetched by timm."""
+def fetch(name: str) -> None:
+    """Have timm fetch a model's pretrained weights into its local cache. Raises `SourceError`."""
+    _pretrained(name, {})
+
+
+def pretrained_tensors(name: str, path: Path) -> dict[str, Tensor]:
+    """Return a pretrained model's tensors without its classifier, from timm's own file of them."""
+    if path.suffix == ".safetensors":
+        check_safetensors(path)
+    return dict(_pretrained(name, {"pretrained_cfg_overlay": {"file": str(path)}}).state_dict())
+
+
+def _pretrained(name: str, where: Mapping[str, Any]) -> nn.Module:
     import timm
 
     check_known(name)
     try:
         with own_random_state(0):
-            model: Any = timm.create_model(name, pretrained=True, num_classes=0)
+            model: nn.Module = timm.create_model(name, pretrained=True, num_classes=0, **where)
     except Exception as error:  # of networks, hubs and files there are too many kinds
         reason = str(error).strip().partition("\n")[0]
-        raise SourceError(f"The weights of timm:{name} could not be fetched: {reason}") from error
-    return dict(model.state_dict())
+        raise SourceError(f"The weights of timm:{name} could not be had: {reason}") from error
+    return model
 
 
 def timm_recipe(model: nn.Module, arguments: Mapping[str, Any]) -> Recipe:
     """Return timm's own evaluation preprocessing of a model, as its `create_transform` does it."""
-    from timm.data.config import resolve_data_config
-
-    asked = {"img_size": arguments["img_size"]} if "img_size" in arguments else {}
-    resolve: Any = resolve_data_config
-    return recipe_of(resolve(asked, model=model))
-
-
-def recipe_of(config: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a timm data configuration. Raises `SourceError`."""
-    channels, height, width = config["input_size"]
-    if channels != 3:
-        raise SourceError(f"The model wants pictures of {channels} channels; only 3 are served.")
-    to = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
-    how = {"squash": "exact", "border": "contain"}.get(config["crop_mode"])
-    mean = [float(v) for v in config["mean"]]
-    fill_with = [round(255 * v) for v in mean] if how == "contain" else [0, 0, 0]
-    return Recipe.from_record(
-        {
-            "size": [height, width],
-            "resize": {"how": how or ("shorter" if to[0] == to[1] else "cover"), "to": list(to)},
-            "crop": {"offset": "round", "fill": fill_with},
-            "interpolation": config["interpolation"],
-            "mean": mean,
-            "std": [float(v) for v in config["std"]],
-        }
-    )
+    config: Any = model
+    sized = {"img_size": arguments["img_size"]} if "img_size" in arguments else {}
+    return recipe_of({**config.pretrained_cfg, **sized})

@@ -47,7 +47,8 @@ class TimmSource(ModelSource):
 
     def _cached(self) -> Path | None:
         """Return the file of weights in the local caches, if timm need not be asked for it."""
-        place = f"timm/{self.name}" if "." in self.name else _places().get(self.name)
+        noted = _places().get(self.name)
+        place = noted or (f"timm/{self.name}" if "." in self.name else None)
         if place is None:
             return None
         if place.startswith("https:"):
@@ -58,32 +59,39 @@ class TimmSource(ModelSource):
 
     def weights_digest(self) -> str:
         """Return the digest of the cached file, fetching it if it isn't there."""
-        if self._cached() is None:
-            self._remember_place()
-        if self._cached() is None:
-            self._fetch()
-        if (path := self._cached()) is None:
-            raise SourceError(f"The weights of {self.uri} were fetched to an unknown place.")
-        return hash_file(path)
+        return hash_file(self._file())
 
     def weights(self) -> "Mapping[str, Tensor]":
         """Return the tensors, from the converted copy if there is one, else through timm."""
-        return saved.kept_tensors(self.fingerprint) or self._fetch()
+        if (kept := saved.kept_tensors(self.fingerprint)) is not None:
+            return kept
+        from retarget.sources.timm_encoder import pretrained_tensors
 
-    def _remember_place(self) -> None:
+        return pretrained_tensors(self.name, self._file())
+
+    def _file(self) -> Path:
+        """Return the cached file of weights, fetching it if it isn't there."""
+        if path := self._cached():
+            return path
+        place = self._remember_place()
+        if path := self._cached():
+            return path
+        hub.check_reachable(self.uri, place)
+        from retarget.sources.timm_encoder import fetch
+
+        fetch(self.name)
+        if path := self._cached():
+            return path
+        raise SourceError(f"The weights of {self.uri} were fetched to an unknown place.")
+
+    def _remember_place(self) -> str:
         """Note where timm says the weights are, so that it need not be imported to know."""
         from retarget.sources.timm_encoder import place_of_weights
 
-        places = {**_places(), self.name: place_of_weights(self.name)}
+        place = place_of_weights(self.name)
         with written_whole(_notes()) as part:
-            part.write_text(json.dumps(places), encoding="utf-8")
-
-    def _fetch(self) -> "Mapping[str, Tensor]":
-        from retarget.sources.timm_encoder import pretrained_tensors
-
-        if self._cached() is None:
-            hub.check_reachable(self.uri, f"timm/{self.name}")
-        return pretrained_tensors(self.name)
+            part.write_text(json.dumps({**_places(), self.name: place}), encoding="utf-8")
+        return place
 
 
 def _notes() -> Path:

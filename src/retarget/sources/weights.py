@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_HEADER = 25_000_000
 MAX_TENSORS = 100_000
+MAX_JSON = 4_000_000
 STATE_DICTS = (".pt", ".pth", ".bin")
 _REFUSED = {
     ".pkl": "pickles can run code",
@@ -152,6 +153,22 @@ def fill(model: "nn.Module", weights: "Mapping[str, Tensor]", what: str) -> None
     if found:
         raise SourceError(f"The weights don't fit {what}: tensors {', '.join(found)}.")
     model.load_state_dict(dict(weights), strict=False)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file of at most 4 MB. Raises `SourceError`."""
+    shown = printable(str(path))
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise SourceError(f"{shown} is too large to be a model's configuration.")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceError(f"{shown} can't be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{shown} is not JSON.") from error
+    if not isinstance(value, dict):
+        raise SourceError(f"{shown} is not a JSON object.")
+    return value
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -1,0 +1,179 @@
+"""`hf:NAME`: vision encoders of transformers, from safetensors only and without their code."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retarget.core.errors import SourceError, UsageError
+from retarget.core.hashing import hash_file, hash_json
+from retarget.core.text import printable
+from retarget.sources import hub, saved
+from retarget.sources.blueprint import Blueprint
+from retarget.sources.model_source import ModelSource
+from retarget.sources.registry import lists, register
+from retarget.sources.source import Facts, Source
+from retarget.sources.weights import check_safetensors, inside, read_json, read_tensors
+from retarget.sources.well_known import KNOWN_HF
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "config.json"
+PROCESSOR = "preprocessor_config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+class HfFolder(ModelSource):
+    """A model in transformers' own layout of files."""
+
+    @abstractmethod
+    def path(self, name: str) -> Path:
+        """Return a file of the model. Raises `SourceError`."""
+
+    @abstractmethod
+    def has(self, name: str) -> bool:
+        """Return whether the model has such a file."""
+
+    @property
+    def facts(self) -> Facts:
+        """What a person wants to know; of a folder only its size is known."""
+        size = sum(path.stat().st_size for path in self._shards()) / 1e6
+        return Facts("image", self.uri.rsplit("/", 1)[-1], megabytes=round(size, 1))
+
+    @cached_property
+    def blueprint(self) -> Blueprint:
+        """The bare vision encoder of the model's configuration."""
+        config = read_json(self.path(CONFIG))
+        if isinstance(config.get("vision_config"), dict):
+            config = config["vision_config"]
+        if not self.has(PROCESSOR):
+            raise SourceError(
+                f"{self.uri} has no {PROCESSOR}, so how its pictures are prepared is not known. "
+                "Copy that file from where the model came from."
+            )
+        names = [name for shard in self._shards() for name in check_safetensors(shard)]
+        record = {
+            "library": "transformers",
+            "architecture": config.get("model_type"),
+            "arguments": {
+                "config": config,
+                "processor": read_json(self.path(PROCESSOR)),
+                "pooler": any("pooler." in name for name in names),
+            },
+        }
+        return Blueprint.from_record(record)
+
+    def _shards(self) -> list[Path]:
+        """Return the files of weights."""
+        if self.has(WEIGHTS):
+            return [self.path(WEIGHTS)]
+        if not self.has(INDEX):
+            raise SourceError(
+                f"{self.uri} holds no {WEIGHTS}. Only safetensors are read: other files of "
+                "weights could run code. Convert it with `model.save_pretrained(FOLDER)`."
+            )
+        places = read_json(self.path(INDEX)).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
+            raise SourceError(f"{self.uri}: {INDEX} does not say where the weights are.")
+        return [self.path(name) for name in sorted(set(places.values()))]
+
+    def weights_digest(self) -> str:
+        """Return the digest of all files of weights."""
+        return hash_json([hash_file(shard) for shard in self._shards()])
+
+    def weights(self) -> "Mapping[str, Tensor]":
+        """Return the encoder's tensors, from the converted copy if there is one."""
+        if (kept := saved.kept_tensors(self.fingerprint)) is not None:
+            return kept
+        from retarget.sources.hf_encoder import converted
+
+        tensors: dict[str, Any] = {}
+        for shard in self._shards():
+            tensors |= read_tensors(shard)
+        return converted(self.blueprint, tensors)
+
+
+class LocalHfSource(HfFolder):
+    """A Hugging Face folder on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"file:{folder}"
+
+    def path(self, name: str) -> Path:
+        """Return a file of the folder; links and names out of it are refused."""
+        return inside(self.folder, name)
+
+    def has(self, name: str) -> bool:
+        """Return whether the folder has such a file."""
+        return (self.folder / name).exists()
+
+
+class HfSource(HfFolder):
+    """A model of the hub, fetched into its local cache when first used."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.uri = f"hf:{name}"
+
+    @property
+    def facts(self) -> Facts:
+        """What a person wants to know; little for a model that isn't well known."""
+        here = any(hub.cached_file(self.name, name) for name in (WEIGHTS, INDEX))
+        known = KNOWN_HF.get(self.name, Facts("image", self.name))
+        return replace(
+            known, here=here, how_to_get="" if here else "fetched from the hub when first used"
+        )
+
+    def path(self, name: str) -> Path:
+        """Return a cached file, fetching it if need be."""
+        if "/" in name or "\\" in name:
+            raise SourceError(f"{self.uri} names a file out of its folder: {printable(name)}.")
+        if found := hub.cached_file(self.name, name) or self._fetched(name):
+            return found
+        raise SourceError(f"{self.uri} has no file {printable(name)}.")
+
+    def has(self, name: str) -> bool:
+        """Return whether the model has such a file, here or on the hub."""
+        return bool(hub.cached_file(self.name, name) or self._fetched(name))
+
+    def _fetched(self, name: str) -> Path | None:
+        """Fetch a file; `None` where the model has none of that name."""
+        if (folder := hub.snapshot(self.name)) and (folder / CONFIG).is_file() and hub.is_offline():
+            return None
+        hub.check_reachable(self.uri, self.name)
+        from transformers.utils.hub import cached_file
+
+        try:
+            found = cached_file(
+                self.name,
+                name,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=True,
+            )
+        except Exception as error:  # of networks and hubs there are too many kinds
+            reason = str(error).strip().partition("\n")[0]
+            raise SourceError(f"{self.uri} could not be fetched: {reason}") from error
+        return Path(found) if found else None
+
+
+@register("hf")
+def hf_source(name: str) -> Source:
+    """Return `hf:NAME`."""
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise UsageError(
+            f"{printable(name)!r} is no name of a model on the hub, such as facebook/dinov2-small."
+        )
+    return HfSource(name)
+
+
+@lists
+def well_known_hf() -> list[Source]:
+    """Return well-known models of the hub."""
+    return [HfSource(name) for name in KNOWN_HF]
