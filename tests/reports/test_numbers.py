@@ -99,6 +99,7 @@ def test_metrics_have_names_for_people() -> None:
     assert numbers.metric_name("macro_f1") == "macro F1"
     assert numbers.metric_name("auroc") == "AUROC"
     assert numbers.metric_name("balanced_accuracy") == "balanced accuracy"
+    assert numbers.metric_name("of_a_later_version") == "of a later version"
     assert numbers.capital("macro F1") == "Macro F1"
     assert numbers.capital("") == ""
 
@@ -129,3 +130,18 @@ def test_tick_labels_tell_ticks_apart(low: float, high: float) -> None:
 def test_there_are_no_ticks_without_a_range() -> None:
     assert numbers.ticks(1.0, 1.0) == numbers.ticks(math.nan, 1.0) == ()
     assert numbers.tick_labels(()) == ()
+
+
+@pytest.mark.parametrize(
+    ("counted", "shown"),
+    [
+        (390e6, "0.39 G"),
+        (4.1e9, "4.10 G"),
+        (17.6e9, "18 G"),
+        (52e6, "52 M"),
+        (0.0, "–"),
+        (9e4, "90,000"),
+    ],
+)
+def test_operations_are_counted_in_thousands_of_thousands(counted: float, shown: str) -> None:
+    assert numbers.operations(counted) == shown

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from retarget.core.text import printable
 from retarget.reports import numbers
+from retarget.reports.denominators import short_name
 from retarget.reports.terminal import next_command, show_run
 from retarget.runs.schema import RunRecord
 
@@ -26,7 +27,8 @@ def test_run_is_shown_in_short(record: RunRecord) -> None:
         assert shown.count(source) == 1
     for name, gain in record.gain.items():
         assert re.search(
-            re.escape(name) + r".*baseline.*" + numbers.score(gain.denominator_score), shown
+            re.escape(short_name(name)) + r".*baseline.*" + numbers.score(gain.denominator_score),
+            shown,
         )
     assert numbers.estimate(record.test.metrics["accuracy"]) in shown
     assert numbers.gain(record.gain[record.verdict.against]) in shown

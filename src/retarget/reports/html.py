@@ -13,6 +13,7 @@ from retarget.core.paths import written_whole
 from retarget.core.text import count, printable
 from retarget.reports import (
     confusion,
+    denominators,
     feature_map,
     numbers,
     parts,
@@ -135,6 +136,7 @@ def _template() -> Template:
         layers=trials.layer_names,
         metric=numbers.metric_name,
         middle=numbers.middle,
+        operations=numbers.operations,
         score=numbers.score,
         seconds=numbers.seconds,
         share=numbers.share,
@@ -143,6 +145,7 @@ def _template() -> Template:
         SHOWN_PAIRS=SHOWN_PAIRS,
         confusion=confusion,
         count=count,
+        denominator=denominators.long_name,
         feature_map=feature_map,
         is_chosen=trials.is_chosen,
         plots=plots,

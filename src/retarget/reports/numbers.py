@@ -7,33 +7,15 @@ decides the digits. What could not be measured is a dash.
 
 import math
 
+from retarget.evaluation.metrics import METRICS
 from retarget.evaluation.results import Estimate, Gain
 
 MISSING = "–"
 
-_NAMES = {
-    "accuracy": "accuracy",
-    "auroc": "AUROC",
-    "macro_auroc": "macro AUROC",
-    "roc_auc": "AUROC",
-    "brier": "Brier score",
-    "ece": "calibration error",
-    "f1": "F1",
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "log_loss": "log loss",
-    "mae": "MAE",
-    "map": "mean average precision",
-    "r2": "R²",
-    "rmse": "RMSE",
-    "spearman": "Spearman correlation",
-}
-
 
 def metric_name(key: str) -> str:
     """Return a metric's name for people: `macro_f1` → `macro F1`."""
-    known = key.lower().replace("-", "_").replace(" ", "_")
-    return _NAMES.get(known, key.replace("_", " "))
+    return METRICS[key].title if key in METRICS else key.replace("_", " ")
 
 
 def capital(text: str) -> str:
@@ -142,6 +124,16 @@ def rate(per_second: float | None, unit: str) -> str:
     if per_second is None or not math.isfinite(per_second):
         return MISSING
     return f"{number(per_second, 0 if per_second >= 10 else 1)} {unit}/s"
+
+
+def operations(number_of: float) -> str:
+    """Return `0.39 G` for 390 million, or a dash where they were not counted."""
+    if not (math.isfinite(number_of) and number_of > 0):
+        return MISSING
+    size, unit = next(
+        (s, u) for s, u in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (0, "")) if s <= number_of * 10
+    )
+    return f"{number(number_of / (size or 1), 2 if number_of < 10 * size else 0)}{unit}"
 
 
 def share(part: float | None) -> str:

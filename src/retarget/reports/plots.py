@@ -8,6 +8,7 @@ from markupsafe import Markup
 from retarget.core.text import count
 from retarget.evaluation.results import Calibration, Estimate, Gain, LearningCurve
 from retarget.reports import numbers, svg
+from retarget.reports.denominators import short_name
 from retarget.reports.trials import LayerSeries, is_chosen
 from retarget.runs.schema import RunRecord
 
@@ -29,7 +30,7 @@ def gain_plot(gains: dict[str, Gain], metric: str) -> Markup:
         y = row * i
         shown = numbers.gain(measured)
         room = WIDTH - svg.text_width(shown) - 16
-        parts.append(svg.label(0, y + 14, f"over {name}", "strong", room=room / 1.1))
+        parts.append(svg.label(0, y + 14, f"over {short_name(name)}", "strong", room=room / 1.1))
         parts.append(svg.label(WIDTH, y + 14, shown, anchor="end"))
         parts.append(svg.line(0, y + 33, WIDTH, y + 33, "grid"))
         parts.append(svg.line(x(0), y + 22, x(0), y + 44, "zero"))

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from retarget.core.text import count, printable
 from retarget.reports import numbers, trials
+from retarget.reports.denominators import long_name, short_name
 from retarget.reports.problems import grouped
 from retarget.reports.progress import TerminalProgress
 from retarget.runs.schema import RunRecord
@@ -70,7 +71,7 @@ def _table(record: RunRecord, console: Console) -> Table:
         )
     for name, gain in record.gain.items():
         score = Text(numbers.score(gain.denominator_score))
-        table.add_row("", _name(name), Text("baseline"), "", score, "", style="dim")
+        table.add_row("", _name(short_name(name)), Text("baseline"), "", score, "", style="dim")
     table.caption = "* of trials: on choosing examples; of baselines: on judging examples"
     table.caption_justify = "left"
     return table
@@ -87,7 +88,8 @@ def _scores(record: RunRecord) -> list[Text]:
     gain = record.gain.get(record.verdict.against)
     if gain is not None:
         line = _said("Transfer gain: ", numbers.gain(gain))
-        lines.append(line.append(f" over {printable(record.verdict.against)}", style="dim"))
+        rival = long_name(record.verdict.against, record.test.metric)
+        lines.append(line.append(f" over {printable(rival)}", style="dim"))
     return lines
 
 
