@@ -83,9 +83,9 @@ class KnnHead(Head):
     def outputs(self, x: FloatArray) -> FloatArray:
         """Map features (n, D) to outputs (n, K) float64. Raises `ValueError` on another D."""
         _check_width(x, self.bank.shape[1])
-        found = [np.empty((0, self.votes.shape[1]))]
+        found, bank = [np.empty((0, self.votes.shape[1]))], self.bank.astype(x.dtype, copy=False)
         for start in range(0, len(x), ROWS_AT_ONCE):
-            similarity = unit_rows(x[start : start + ROWS_AT_ONCE]) @ self.bank.T
+            similarity = unit_rows(x[start : start + ROWS_AT_ONCE]) @ bank.T
             found.append(vote(similarity, self.votes, self.weights, (self.neighbours,), self.of)[0])
         return np.concatenate(found)
 

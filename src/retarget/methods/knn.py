@@ -43,7 +43,8 @@ class Knn(Method):
     def fit(self, x: FloatArray, labels: Labels, setting: float) -> KnnHead:
         """Return the labelled examples as a head."""
         weights = np.asarray(labels.weights, dtype=np.float64)
-        return KnnHead(unit_rows(x), ballots(labels), weights, float(setting), labels.kind)
+        bank = unit_rows(x).astype(np.float32)
+        return KnnHead(bank, ballots(labels), weights, float(setting), labels.kind)
 
 
 def ballots(labels: Labels) -> FloatArray:

@@ -7,12 +7,14 @@ import numpy as np
 
 from retarget.core.types import BoolArray, FloatArray, IntArray
 
-MEMORY = 10
+MEMORY = 5
 ITERATIONS = 300
 TOLERANCE = 1e-6
 TRIES = 12
 LEAST_CURVATURE = 1e-7
 LEAST_CHANCE = 1e-30
+LEAST_LOSS = 1e-3
+LONGEST = 64.0
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,16 @@ class _Solver:
         history = _History()
         for _ in range(ITERATIONS):
             decrement = _dot(at.gradient, at.gradient * at.scale)
-            going = decrement > TOLERANCE * _loss(at)
-            self.solution[at.index[~going]] = at.solution[~going]
-            if not going.any():
-                return self.solution
+            going = decrement > TOLERANCE * np.maximum(_loss(at), LEAST_LOSS)
+            step = -history.apply(at.gradient, at.scale)
+            going &= _dot(at.gradient, step) < 0
             if not going.all():
+                self.solution[at.index[~going]] = at.solution[~going]
                 at.keep(going)
                 history.keep(going)
-            step = -history.apply(at.gradient, at.scale)
+                step = step[going]
+            if not going.any():
+                break
             step = self._search(at, step, penalty)
             at.solution += step
             before = at.gradient
@@ -169,7 +173,7 @@ class _Bracket:
         rise = np.where(bounded, self.high_slope - self.low_slope, 1)
         share = np.clip(-self.low_slope / np.where(rise > 0, rise, 1), 0.1, 0.9)
         between = self.low + share * (np.where(bounded, self.high, self.low) - self.low)
-        longer = np.where(bounded, between, 4 * self.length)
+        longer = np.where(bounded, between, np.minimum(4 * self.length, LONGEST))
         self.length = np.where(far | near, longer, self.length)
         return False
 

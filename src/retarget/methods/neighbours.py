@@ -11,11 +11,11 @@ PRIOR_VOTES = 0.5
 
 
 def unit_rows(x: FloatArray) -> FloatArray:
-    """Return rows divided by their Euclidean length, float32; rows of zeros stay zeros."""
+    """Return rows divided by their Euclidean length; rows of zeros stay zeros."""
     largest = np.abs(x).max(axis=1, keepdims=True)
     x = x / np.where(largest > 0, largest, 1)
     length = np.sqrt(np.einsum("ij,ij->i", x, x))[:, None]
-    return np.asarray(x / np.where(length > 0, length, 1), dtype=np.float32)
+    return np.asarray(x / np.where(length > 0, length, 1), dtype=x.dtype)
 
 
 def vote(

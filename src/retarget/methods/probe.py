@@ -13,7 +13,7 @@ from retarget.methods.logistic import Problems, solve_path
 from retarget.methods.ridge import Ridge
 from retarget.methods.rotation import rotate
 
-STRENGTHS = tuple(float(f"{s:.2g}") for s in np.geomspace(1e-2, 1e-7, 8))
+STRENGTHS = tuple(float(f"{s:.2g}") for s in np.geomspace(5e-2, 2e-6, 8))
 RIDGE_STRENGTHS = tuple(float(f"{s:.2g}") for s in np.geomspace(1e0, 1e-5, 8))
 NUMBERS_AT_ONCE = 1 << 24
 
@@ -108,7 +108,9 @@ def _path(
     if labels.outputs == 2:
         solved = _two_class_path(rows, one_hot, weights, present, strengths)
     else:
-        problems = Problems(rows, one_hot.T[None].astype(np.float32), _shares(weights), present)
+        several = np.asarray(present.sum(axis=1) > 1)[:, None]
+        targets = one_hot.T[None].astype(np.float32)
+        problems = Problems(rows, targets, _shares(weights * several), present)
         solved = solve_path(problems, strengths)
     return (_with_absent(w, present, total) for w in solved)
 

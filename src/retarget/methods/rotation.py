@@ -7,7 +7,8 @@ import numpy as np
 from retarget.core.types import FloatArray
 
 NUMBERS_AT_ONCE = 1 << 22
-RELATIVE_CUTOFF = 1e-9
+DOUBLE_UP_TO = 512
+NOISE = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ def rotate(x: FloatArray, centre: FloatArray) -> Rotation:
 
 
 def gram(x: FloatArray) -> FloatArray:
-    """Return `x @ x.T` in float64, widening a few columns at a time."""
+    """Return `x @ x.T`; in float64 for up to 512 rows, where that costs nothing."""
+    if len(x) > DOUBLE_UP_TO:
+        return np.asarray(x @ x.T)
     step = max(1, NUMBERS_AT_ONCE // max(len(x), 1))
     total = np.zeros((len(x), len(x)))
     for start in range(0, x.shape[1], step):
@@ -68,5 +71,6 @@ def gram(x: FloatArray) -> FloatArray:
 def _spectrum(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return eigenvalues above the noise, largest first, and their vectors as columns."""
     values, vectors = np.linalg.eigh(matrix)
-    kept = values > max(RELATIVE_CUTOFF * values[-1], np.finfo(np.float64).tiny)
-    return values[kept][::-1], vectors[:, kept][:, ::-1]
+    noise = NOISE * float(np.finfo(matrix.dtype).eps)
+    kept = values > max(noise * float(values[-1]), float(np.finfo(np.float32).tiny))
+    return values[kept][::-1].astype(np.float64), vectors[:, kept][:, ::-1]
