@@ -40,6 +40,8 @@ def near_duplicates(vectors: FloatArray, ids: StrArray) -> IntArray:
     greater than the true ones, so none is missed, and each is checked on all D numbers. Time is
     quadratic in n and memory linear.
     """
+    if not len(vectors):
+        return np.empty((0, 2), dtype=np.int64)
     plain = np.asarray(vectors, dtype=np.float32)
     plain = plain - plain.mean(axis=1, keepdims=True)
     size = np.linalg.norm(plain, axis=1)

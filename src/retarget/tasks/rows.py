@@ -15,6 +15,7 @@ from retarget.core.text import count, printable
 from retarget.core.types import FloatArray, StrArray
 from retarget.tasks.ledger import Trouble, identify_files
 from retarget.tasks.modalities import identify, load
+from retarget.tasks.pixels import AnyArray
 from retarget.tasks.readers import Asked, Rows
 from retarget.tasks.targets import as_number, class_name, is_missing, read_targets, similar_classes
 from retarget.tasks.task import Examples, Problem, Task
@@ -105,16 +106,34 @@ def _with_columns_asked_for(rows: Rows, asked: Asked) -> Rows:
 
 
 def as_list(values: Any) -> list[Any]:
-    """Return a list, array, tensor or series as a list of Python values; rows stay arrays."""
+    """Return a list, array, tensor or series as a list of Python values.
+
+    A matrix of 0 and 1 gives the lists of the columns that are 1, `None` for a row with NaN.
+    """
     if hasattr(values, "detach"):
         values = values.detach().cpu()
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
     elif hasattr(values, "numpy"):
         values = values.numpy()
-    if isinstance(values, np.ndarray):
-        return list(values) if values.ndim > 1 else list(values.tolist())
-    return list(values)
+    if not isinstance(values, np.ndarray):
+        return list(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 2 and values.dtype.kind in "biuf" and _zeros_and_ones(values):
+        return _indicated(values)
+    return list(values.tolist())
+
+
+def _zeros_and_ones(matrix: AnyArray) -> bool:
+    return bool(((matrix == 0) | (matrix == 1) | (matrix != matrix)).all())
+
+
+def _indicated(matrix: AnyArray) -> list[Any]:
+    return [
+        None if np.isnan(row).any() else np.flatnonzero(row).tolist()
+        for row in matrix.astype(np.float64)
+    ]
 
 
 def _identify(rows: Rows) -> tuple[list[str], dict[int, Trouble]]:

@@ -75,10 +75,18 @@ class _Walk:
     def _link(self, parts: tuple[str, ...], entry: "os.DirEntry[str]") -> None:
         if not self.follow_links and not stays_inside(Path(entry.path), self.root):
             self.refused.append(readable("/".join(parts)))
-        elif entry.is_dir():
+        elif _is_folder(entry):
             self.links.append(parts)
         else:
             self.files.append(Found(parts))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself.
+        return False
 
 
 def walk(root: Path, *, follow_links: bool = False) -> tuple[list[Found], list[Problem]]:

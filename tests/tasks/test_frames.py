@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from PIL import Image
+
+from retarget.core.errors import DataError
+from retarget.tasks.modalities import load
+from retarget.tasks.open import open_task
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 7, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[str]:
+    made = []
+    for number, pixels in enumerate(PIXELS):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(pixels).save(path)
+        made.append(str(path))
+    return made
+
+
+def test_frames_are_read_by_their_columns(paths: list[str]) -> None:
+    frame = pandas.DataFrame(
+        {"image": paths, "label": ["a", "b", None, "a"], "group": [1.0, 1.0, 2.0, np.nan]},
+        index=[5, 5, 5, 5],
+    )
+    task = open_task(frame)
+    assert task.examples.targets.tolist() == [0, 1, -1, 0]
+    assert task.examples.groups.tolist() == ["1", "1", "2", ""]
+    assert "pandas" in task.why
+    renamed = frame.rename(columns={"label": "what", "image": 0})
+    task = open_task(renamed, columns={"image": "0", "label": "what"})
+    assert task.classes == ("a", "b")
+    with pytest.raises(DataError, match="no column named image"):
+        open_task(renamed)
+
+
+def test_frames_may_hold_the_pictures(paths: list[str]) -> None:
+    pictures = [Image.fromarray(pixels) for pixels in PIXELS]
+    task = open_task(pandas.DataFrame({"image": pictures, "target": [0.5, 1.5, np.nan, 2]}))
+    assert task.kind == "regression"
+    assert np.array_equal(np.asarray(load("image", task.examples.inputs["image"][3])), PIXELS[3])
+
+
+def test_a_repeated_column_is_not_guessed(paths: list[str]) -> None:
+    frame = pandas.DataFrame([[paths[0], "a", "b"]], columns=["image", "label", "label"])
+    with pytest.raises(DataError, match="Two columns are named 'label'"):
+        open_task(frame)
+
+
+def test_datasets_keep_names_of_classes_and_decode_nothing_early(
+    paths: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["zebra", "ant"])}
+    )
+    data = datasets.Dataset.from_dict({"image": paths, "label": [0, 1, -1, 0]}, features=features)
+    task = open_task(data)
+    assert task.classes == ("ant", "zebra")
+    assert task.examples.targets.tolist() == [1, 0, -1, 1]
+    assert task.examples.ids.tolist() == open_task(paths).examples.ids.tolist()
+    assert np.array_equal(np.asarray(load("image", task.examples.inputs["image"][2])), PIXELS[2])
+    both = open_task(datasets.DatasetDict(train=data, test=data))
+    assert both.examples.splits.tolist() == ["train"] * 4 + ["test"] * 4
+    assert len(both) == 8
+
+
+def test_datasets_with_lists_of_labels_are_multilabel(paths: list[str]) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "labels": datasets.Sequence(datasets.ClassLabel(names=["x", "y"])),
+        }
+    )
+    data = datasets.Dataset.from_dict(
+        {"image": paths, "labels": [[0], [0, 1], [], [1]]}, features=features
+    )
+    task = open_task(data)
+    assert (task.kind, task.classes) == ("multilabel", ("x", "y"))
+    assert task.examples.targets.tolist() == [[1, 0], [1, 1], [0, 0], [0, 1]]
+
+
+def test_datasets_that_cannot_be_read_say_so(paths: list[str]) -> None:
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_dict({"image": paths})
+    with pytest.raises(DataError, match="Load it without streaming"):
+        open_task(data.to_iterable_dataset())
+    with pytest.raises(DataError, match="no column named image"):
+        open_task(data.rename_column("image", "text"))
+    labelled = data.add_column("label", list("abab"))
+    with pytest.raises(DataError, match="not in every split"):
+        open_task(datasets.DatasetDict(train=labelled, test=data))
