@@ -84,11 +84,11 @@ class Records:
         """Return (n, size) bytes of `rows` (n, width)."""
         packed = np.zeros((len(keys), self.size), np.uint8)
         packed[:, :KEY_BYTES] = np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, KEY_BYTES)
-        packed[:, self.data :] = np.ascontiguousarray(rows, "<f4").view(np.uint8)
-        sums = packed[:, KEY_BYTES : self.data]
+        numbers = packed.view("<f4")
+        numbers[:, self.data // 4 :] = rows
         for layer in range(len(self.sizes)):
-            values = packed[:, self._bytes(layer)]
-            sums[:, 4 * layer : 4 * layer + 4] = _checksums(values)
+            first = KEY_BYTES + 4 * layer
+            packed[:, first : first + 4] = _checksums(numbers[:, self._numbers(layer)])
         return packed
 
     def unpack(
@@ -107,26 +107,25 @@ class Records:
         chosen = _selection(positions)
         wanted = np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, KEY_BYTES)
         good = np.asarray((records[:, :KEY_BYTES][chosen] == wanted).all(axis=1))
-        start = 0
+        numbers, start = records.view("<f4"), 0
         for layer in layers:
-            part = np.ascontiguousarray(records[:, self._bytes(layer)][chosen])
             first = KEY_BYTES + 4 * layer
             sums = records[:, first : first + 4][chosen]
+            part = out[:, start : start + self.sizes[layer]]
+            part[:] = numbers[:, self._numbers(layer)][chosen]
             good &= (sums == _checksums(part)).all(axis=1)
-            out[:, start : start + self.sizes[layer]] = part.view("<f4")
             start += self.sizes[layer]
         return good
 
-    def _bytes(self, layer: int) -> slice:
-        return slice(
-            self.data + 4 * self.starts[layer],
-            self.data + 4 * self.starts[layer + 1],
-        )
+    def _numbers(self, layer: int) -> slice:
+        """Where a layer lies in a record of 4-byte numbers."""
+        first = self.data // 4
+        return slice(first + self.starts[layer], first + self.starts[layer + 1])
 
 
-def _checksums(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """(n, 4) bytes: the CRC-32 of each row of `values` (n, bytes)."""
-    sums = [zlib.crc32(row) for row in np.ascontiguousarray(values)]
+def _checksums(numbers: FloatArray) -> npt.NDArray[np.uint8]:
+    """(n, 4) bytes: the CRC-32 of each row of `numbers` (n, size)."""
+    sums = [zlib.crc32(row) for row in numbers]
     return np.array(sums, "<u4").view(np.uint8).reshape(-1, 4)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from retarget.core.errors import StoreError
 from retarget.core.paths import cache_dir
-from retarget.core.types import FloatArray, IntArray, StrArray
+from retarget.core.types import BoolArray, FloatArray, IntArray, StrArray
 from retarget.features.features import Space
 from retarget.features.index import Index, told
 from retarget.features.segments import (
@@ -25,7 +25,7 @@ from retarget.features.segments import (
     segment_path,
 )
 
-READ_BYTES = 16 << 20  # mapped and checked at a time: bounds the memory of a read
+READ_BYTES = 4 << 20  # mapped and checked at a time: bounds the memory of a read
 COMMIT_BYTES = 8 << 20
 COMMIT_SECONDS = 1.0
 ORPHAN_SECONDS = 24 * 3600.0
@@ -76,14 +76,15 @@ class FeatureStore:
         Every row is read and checked; damaged ones are forgotten.
         """
         keys = keys_of(ids)
-        unique, first = np.unique(keys, return_index=True)
-        good = np.zeros(len(unique), bool)
+        first = np.sort(np.unique(keys, return_index=True)[1])
+        good = np.zeros(len(first), bool)
         records = Records.of(space)
         layers = range(len(records.sizes))
-        width = sum(records.sizes)
-        for part in _parts(len(unique), records.size):
-            good[part], _ = self._read(space, records, unique[part], layers, width)
-        return np.sort(first[~good])
+        for part in _parts(len(first), records.size):
+            wanted = keys[first[part]]
+            rows = np.empty((len(wanted), space.width), np.float32)
+            good[part] = self._read(space, records, wanted, layers, rows)
+        return np.asarray(first[~good], np.int64)
 
     def read(self, space: Space, ids: StrArray, layers: Sequence[str]) -> FloatArray:
         """Return (n, sum of sizes) float32 of several layers, or (n, *shape) of a single one.
@@ -98,10 +99,9 @@ class FeatureStore:
         width = sum(records.sizes[layer] for layer in chosen)
         out = np.empty((len(keys), width), np.float32)
         for part in _parts(len(keys), 4 * width):
-            good, rows = self._read(space, records, keys[part], chosen, width)
+            good = self._read(space, records, keys[part], chosen, out[part])
             if not good.all():
                 raise self._unread(ids[part][~good])
-            out[part] = rows
         return out.reshape(len(keys), *space.layers[chosen[0]].shape) if len(chosen) == 1 else out
 
     @contextmanager
@@ -164,24 +164,29 @@ class FeatureStore:
         return [file for file in (*index, *segment_files(self._segments)) if file.exists()]
 
     def _read(
-        self, space: Space, records: Records, keys: Keys, layers: Sequence[int], width: int
-    ) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], FloatArray]:
-        """Return which rows are there and undamaged, and (n, width) of their `layers`."""
+        self,
+        space: Space,
+        records: Records,
+        keys: Keys,
+        layers: Sequence[int],
+        out: FloatArray,
+    ) -> BoolArray:
+        """Read `layers` into `out` (n, width); return which rows are there and undamaged."""
         names, segments, positions = self._index.find(space, keys)
-        out = np.empty((len(keys), width), np.float32)
         good = np.zeros(len(keys), bool)
         for number in np.unique(segments[segments >= 0]).tolist():
             rows = np.flatnonzero(segments == number)
-            rows = rows[np.argsort(positions[rows])]
-            path = self._segment_path(names[number])
-            mapped = map_segment(path, records.size)
+            rows = rows[np.argsort(positions[rows], kind="stable")]
+            mapped = map_segment(self._segment_path(names[number]), records.size)
             inside = rows[(positions[rows] >= 0) & (positions[rows] < len(mapped))]
-            values = np.empty((len(inside), width), np.float32)
+            in_order = len(inside) == len(keys) and bool((np.diff(inside) == 1).all())
+            values = out if in_order else np.empty((len(inside), out.shape[1]), np.float32)
             good[inside] = records.unpack(mapped, positions[inside], keys[inside], layers, values)
-            out[inside] = values
+            if not in_order:
+                out[inside] = values
             if len(damaged := rows[~good[rows]]):
                 self._index.drop(space, names[number], keys[damaged], positions[damaged])
-        return good, out
+        return good
 
     def _segment_path(self, name: str) -> Path:
         try:
