@@ -89,7 +89,7 @@ def trials(rng: np.random.Generator, sources: tuple[str, ...]) -> tuple[Trial, .
                 )
     best = min(range(len(found)), key=lambda i: found[i].loss)
     found[best] = found[best].model_copy(update={"chosen": True})
-    return tuple(found)
+    return tuple(sorted(found, key=lambda trial: trial.loss))
 
 
 def confusion(rng: np.random.Generator, classes: tuple[str, ...]) -> Confusion:

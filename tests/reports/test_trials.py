@@ -36,11 +36,36 @@ def test_best_of_every_source_is_its_least_loss(record: RunRecord) -> None:
     assert [t.loss for t in found] == sorted(t.loss for t in found)
 
 
-def test_layers_keep_the_order_of_the_run_and_their_best_method(record: RunRecord) -> None:
+def _layers(record: RunRecord) -> list[list[str]]:
+    return [[t.layers[0] for t in one.trials] for one in trials.by_layer(record)]
+
+
+def test_layers_are_shallow_to_deep_in_whatever_order_they_were_recorded(
+    record: RunRecord,
+) -> None:
+    deep = next(t.layers for t in record.trials if len(t.layers) > 2)
+    average = record.trials[0].model_copy(
+        update={"method": "average", "layers": deep[::-1], "source": record.trials[0].source}
+    )
+    for order in (1, -1):
+        changed = record.model_copy(update={"trials": (average, *record.trials)[::order]})
+        assert _layers(changed) == [list(deep)] * 4
+
+
+def test_layers_stay_as_recorded_where_none_were_used_together(record: RunRecord) -> None:
+    single = tuple(t for t in record.trials if len(t.layers) == 1)
+    changed = record.model_copy(update={"trials": single})
+    expected = {
+        source: list(dict.fromkeys(t.layers[0] for t in single if t.source == source))
+        for source in {t.source for t in single}
+    }
+    for one in trials.by_layer(changed):
+        assert [t.layers[0] for t in one.trials] == expected[one.source]
+
+
+def test_every_layer_is_shown_by_its_best_method(record: RunRecord) -> None:
     for one in trials.by_layer(record):
         mine = [t for t in record.trials if t.source == one.source and len(t.layers) == 1]
-        order = list(dict.fromkeys(t.layers[0] for t in mine))
-        assert [t.layers[0] for t in one.trials] == order
         for trial in one.trials:
             assert trial.loss == min(t.loss for t in mine if t.layers == trial.layers)
         assert one.best.loss == min(t.loss for t in mine)

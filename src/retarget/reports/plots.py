@@ -180,7 +180,7 @@ def calibration_plot(calibration: Calibration) -> Markup:
     at = [(x(b.confidence), y(b.accuracy), b) for b in bins]
     parts: list[str] = [*_y_axis(y, left, size), svg.line(x(0), y(0), x(1), y(1), "diagonal")]
     parts += _x_axis(x, y(0) + 4)
-    shapes = [svg.polyline([(a, b) for a, b, _ in at], "stroke thin")]
+    shapes = [svg.line(a, y(one.confidence), a, b, "stroke thin") for a, b, one in at]
     for a, b, one in at:
         said = f"{count(one.examples, 'example')}: confidence {one.confidence:.2f}, "
         said += f"right {one.accuracy:.2f}"

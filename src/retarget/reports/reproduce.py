@@ -15,13 +15,16 @@ _FLAGS = {
     "baselines": "--baseline",
 }
 
+# The data stand first; overwriting an earlier run is no part of doing this one again.
+_NOT_ASKED = {"data", "force"}
+
 
 def command(config: FitConfig) -> str:
     """Return the command line of a fit, one option a line: only what differs from the defaults."""
     lines = [["retarget", "fit", config.data]]
     for name, field in FitConfig.model_fields.items():
         value = getattr(config, name)
-        if name == "data" or value == field.get_default(call_default_factory=True):
+        if name in _NOT_ASKED or value == field.get_default(call_default_factory=True):
             continue
         lines += _options(_FLAGS.get(name, "--" + name.replace("_", "-")), value)
     return " \\\n  ".join(

@@ -30,10 +30,12 @@ def show_run(record: RunRecord, console: Console, folder: Path | None = None) ->
     `folder` is the run directory; without it the configured one is named.
     """
     console.print(_table(record, console))
+    console.print()
     for line in (*_scores(record), *_problems(record), _verdict(record, console)):
         console.print(line, soft_wrap=True)
     place = str(folder) if folder else record.config.out
     if place:
+        console.print()
         report = str(Path(place) / "report.html")
         console.print(_said("Report: ", report), soft_wrap=True)
         console.print(_said("Next:   ", next_command(record, place)), soft_wrap=True)

@@ -62,25 +62,31 @@ def best_by_source(record: RunRecord) -> tuple[Trial, ...]:
 
 
 def by_layer(record: RunRecord) -> tuple[LayerSeries, ...]:
-    """Return the trials on a single layer, by source, the best source first.
+    """Return the trials on a single layer, by source, the best source first, shallow to deep.
 
-    Layers keep the order in which the run recorded them: shallow to deep. Sources with fewer
-    than two layers have nothing to compare and are left out.
+    The depth of layers is read from a trial that uses them all together, as those name them
+    shallow to deep; without one they stay in the order in which they were recorded. Sources with
+    fewer than two layers have nothing to compare and are left out.
     """
     found: dict[str, dict[str, Trial]] = {}
-    for trial in record.trials:
-        if len(trial.layers) != 1:
-            continue
-        layers = found.setdefault(trial.source, {})
-        known = layers.get(trial.layers[0])
-        if known is None or _key(trial) < _key(known):
-            layers[trial.layers[0]] = trial
-    series = [
-        LayerSeries(source, tuple(layers.values()))
-        for source, layers in found.items()
-        if len(layers) > 1
-    ]
+    for trial in ranked(record):
+        if len(trial.layers) == 1:
+            found.setdefault(trial.source, {}).setdefault(trial.layers[0], trial)
+    series = []
+    for source, best in found.items():
+        order = _depths(record, source, set(best))
+        if len(best) > 1:
+            series.append(LayerSeries(source, tuple(best[name] for name in order)))
     return tuple(sorted(series, key=lambda one: _key(one.best)))
+
+
+def _depths(record: RunRecord, source: str, layers: set[str]) -> list[str]:
+    mine = [trial for trial in record.trials if trial.source == source]
+    for trial in mine:
+        # An average names the layers of its members, best first.
+        if trial.method != "average" and layers <= set(trial.layers) and len(trial.layers) > 1:
+            return [name for name in trial.layers if name in layers]
+    return list(dict.fromkeys(t.layers[0] for t in mine if len(t.layers) == 1))
 
 
 def layer_names(layers: Iterable[str]) -> str:
