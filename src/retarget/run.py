@@ -135,14 +135,16 @@ class Run:
         return f"<Run {self.folder}: {self.record.verdict.sentence}>"
 
     def _repr_html_(self) -> str:
+        from retarget.reports.numbers import estimate
+
         record = self.record
         rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{e.value:.3f}</td><td>{e.low:.3f} to {e.high:.3f}</td></tr>"
-            for name, e in record.test.metrics.items()
+            f"<tr><td>{escape(name)}</td><td>{escape(estimate(measured))}</td></tr>"
+            for name, measured in record.test.metrics.items()
         )
         return (
             f"<p><b>{escape(record.verdict.sentence)}</b></p>"
-            f"<table><thead><tr><th>metric</th><th>value</th><th>95% interval</th></tr></thead>"
+            f"<table><thead><tr><th>metric</th><th>value (95% interval)</th></tr></thead>"
             f"<tbody>{rows}</tbody></table><p>{escape(str(self.folder / REPORT))}</p>"
         )
 

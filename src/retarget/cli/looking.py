@@ -1,7 +1,5 @@
 """`retarget inspect` and `retarget sources`."""
 
-from typing import Annotated
-
 import typer
 
 from retarget.cli import options
@@ -38,13 +36,12 @@ def inspect(
 
 
 def sources(
-    modality: Annotated[str, typer.Option("--modality", help="image")] = "image",
     json: options.AsJson = False,
 ) -> None:
     """List the pretrained models that are here, and some that could be fetched."""
     from retarget import api
 
-    found = api.sources(modality)
+    found = api.sources()
     if json:
         say_json(found.model_dump(mode="json"))
         return

@@ -20,10 +20,12 @@ def console() -> "Console":
 @contextmanager
 def shown_progress() -> Iterator[None]:
     """Show the progress of what happens inside on standard error, where that is a terminal."""
+    from rich.console import Console
+
     from retarget.core.progress import listening
     from retarget.reports.terminal import TerminalProgress
 
-    with listening(TerminalProgress()):
+    with listening(TerminalProgress(Console(stderr=True))):
         yield
 
 

@@ -70,12 +70,13 @@ def evaluate(
 ) -> None:
     """Judge a run's model on labelled data it has not seen."""
     from retarget import api
+    from retarget.runs.schema import as_data
 
     told = options.reading_options(kind, column, domains, strict, follow_links)
     with shown_progress():
         found = api.evaluate(run, data, **told)
     if json:
-        say_json(api.as_data(found))
+        say_json(as_data(found))
         return
     from retarget.reports.tables import show_evaluation
 

@@ -12,3 +12,4 @@ StrArray = npt.NDArray[np.str_]
 
 Modality = Literal["image", "text", "audio", "trajectory", "table"]
 Kind = Literal["classification", "multilabel", "regression"]
+Pooling = Literal["mean", "cls", "mean+max", "tokens"]

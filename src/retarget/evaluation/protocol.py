@@ -11,7 +11,7 @@ from retarget.core.types import IntArray, StrArray
 from retarget.tasks.splits import assign_folds, split_off
 from retarget.tasks.task import Task
 
-# From here on a held-out fifth judges to about ±2 points: cross-fitting would cost more than it buys.
+# From here on a held-out quarter judges to about ±4 points; cross-fitting costs six times more.
 ENOUGH_FOR_HOLD_OUT = 2_000
 HELD_OUT_SHARE = 0.25
 

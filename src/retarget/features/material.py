@@ -7,7 +7,7 @@ import numpy as np
 
 from retarget.core.errors import DataError
 from retarget.core.text import count
-from retarget.core.types import IntArray
+from retarget.core.types import IntArray, Pooling
 from retarget.features.extract import extract
 from retarget.features.features import Features, PassCost
 from retarget.features.store import FeatureStore
@@ -56,7 +56,7 @@ def gather(
     sources: Sequence[Source],
     *,
     store: FeatureStore,
-    pooling: str = "mean",
+    pooling: Pooling = "mean",
     engine: str = "auto",
     device: str = "auto",
     strict: bool = False,

@@ -10,7 +10,7 @@ import numpy as np
 
 from retarget.core.errors import SourceError
 from retarget.core.paths import written_whole
-from retarget.core.types import FloatArray, Kind
+from retarget.core.types import FloatArray, Kind, Pooling
 from retarget.methods.base import HEADS, Head, log_softmax
 from retarget.methods.scale import BlockScale
 
@@ -51,7 +51,7 @@ class TransferModel:
     members: tuple[Member, ...]
     temperature: float
     source: str
-    pooling: str
+    pooling: Pooling
 
     def predict(self, layer: Callable[[str], FloatArray]) -> FloatArray:
         """Map features, given by layer name, to probabilities (n, K), or values (n,)."""
@@ -147,6 +147,9 @@ def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferMod
     kind, classes = told["kind"], tuple(map(_text, told["classes"]))
     if kind not in ("classification", "multilabel", "regression") or not told["members"]:
         raise ValueError(f"kind {kind!r} with {len(told['members'])} members")
+    pooling = told["pooling"]
+    if pooling not in ("mean", "cls", "mean+max"):
+        raise ValueError(f"pooling {pooling!r}")
     members = tuple(_member(i, m, arrays) for i, m in enumerate(told["members"]))
     return TransferModel(
         kind=kind,
@@ -154,7 +157,7 @@ def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferMod
         members=members,
         temperature=_positive(told["temperature"]),
         source=_text(told["source"]),
-        pooling=_text(told["pooling"]),
+        pooling=pooling,
     )
 
 

@@ -113,7 +113,8 @@ recipe, (H, W) = card["preprocessing"], card["preprocessing"]["size"]
 
 def prepare(path):
     picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
-    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    picture = Image.alpha_composite(white, picture).convert("RGB")
     (w, h), how, (th, tw) = picture.size, recipe["resize"]["how"], recipe["resize"]["to"]
     if how == "shorter":
         long = int(th * max(w, h) / min(w, h))

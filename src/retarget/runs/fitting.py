@@ -209,7 +209,7 @@ def _verify(fitted: Fitted, model: Path) -> str:
 
 
 def _device(fitted: Fitted) -> str:
-    """Return where the encoders ran; importing torch to name a device unused would cost a second."""
+    """Return where the encoders ran. Naming a device that was not used would import torch."""
     if not any(cost.extracted for cost in fitted.material.costs):
         return "none: all features were kept from before"
     from retarget.features.devices import pick_device

@@ -28,7 +28,7 @@ class WholeModel(nn.Module):
 
     def forward(self, batch: Tensor) -> Tensor:
         """Map prepared inputs to predictions."""
-        layers = self.encoder.pooled(batch, self.pooling)  # type: ignore[arg-type]  # checked on load
+        layers = self.encoder.pooled(batch, self.pooling)
         outputs = [member(layers) for member in self.members]
         if self.kind == "regression":
             return torch.stack(outputs).mean(dim=0)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from retarget.core.config import FitConfig
 from retarget.core.types import Kind
@@ -133,3 +133,8 @@ class RunRecord(Record):
     def as_json(self) -> dict[str, Any]:
         """Return the record as JSON-able data."""
         return self.model_dump(mode="json")
+
+
+def as_data(measured: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as JSON-able data."""
+    return dict(TypeAdapter(Evaluation).dump_python(measured, mode="json"))

@@ -69,9 +69,9 @@ def candidates(
 
 def _groups(known: tuple[str, ...], wanted: Sequence[str]) -> list[tuple[str, ...]]:
     if not wanted:
-        singles = [(name,) for name in known]
+        singles: list[tuple[str, ...]] = [(name,) for name in known]
         return [*singles, known] if len(known) > 1 else singles
-    groups = []
+    groups: list[tuple[str, ...]] = []
     for name in wanted:
         group = {"last": known[-1:], "all": known}.get(name, tuple(name.split("+")))
         if set(group) <= set(known) and group not in groups:

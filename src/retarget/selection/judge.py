@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from retarget.core.types import FloatArray, IntArray
+from retarget.core.types import FloatArray, IntArray, Pooling
 from retarget.evaluation.protocol import Protocol, inner_folds
 from retarget.features.table import Table
 from retarget.methods.base import Labels
@@ -30,7 +30,7 @@ class Study:
     task: Task
     protocol: Protocol
     metric: str
-    pooling: str
+    pooling: Pooling
 
     @cached_property
     def labels(self) -> Labels:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retarget.core.progress import progress
-from retarget.core.types import FloatArray, IntArray
+from retarget.core.types import FloatArray, IntArray, Pooling
 from retarget.evaluation.calibration import fit_temperature
 from retarget.evaluation.metrics import score
 from retarget.features.table import Table
@@ -134,7 +134,7 @@ def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
 
 
 def refit(
-    evidence: Evidence, trial: Trial, classes: tuple[str, ...], pooling: str
+    evidence: Evidence, trial: Trial, classes: tuple[str, ...], pooling: Pooling
 ) -> TransferModel:
     """Fit a trial's members on all rows of the evidence."""
     members = []

@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Pooling = Literal["mean", "cls", "mean+max", "tokens"]
+from retarget.core.types import Pooling as Pooling  # where its meaning is told
 
 
 @dataclass(frozen=True)

