@@ -129,6 +129,19 @@ def test_an_engine_that_lies_or_fails_is_refused(
         choose_engine(encoder, batch, "onnx", Place(CPU, "mean"))
 
 
+@pytest.mark.parametrize("name", ["eager", "onnx", "auto"])
+def test_an_encoder_is_evaluated_never_trained(tiny: ModuleType, batch: Tensor, name: str) -> None:
+    encoder = tiny.TinySource(encoder="Normalised").load()
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    choice = choose_engine(encoder, batch, name, Place(CPU, "mean", MANY))
+    found = choice.engine(batch)
+    assert not encoder.training
+    assert not encoder.norm.training
+    assert all(torch.equal(before[key], value) for key, value in encoder.state_dict().items())
+    np.testing.assert_allclose(found, by_hand(encoder, batch), atol=1e-6)
+    np.testing.assert_allclose(Eager(encoder, "mean", CPU)(batch), found, atol=1e-6)
+
+
 class Changed(Engine):
     """Eager's rows, changed."""
 

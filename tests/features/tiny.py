@@ -102,6 +102,22 @@ def encoders() -> Any:
                 found["second"] = found["second"] * 1.01
             return found
 
+    class Normalised(Plain):
+        """Normalises by the batch while it is being trained, and forgets at random."""
+
+        def __init__(self, seed: int) -> None:
+            super().__init__(seed)
+            self.norm = nn.BatchNorm2d(4)
+            self.norm.running_mean.fill_(0.3)
+            self.drop = nn.Dropout(0.5)
+            self.train()
+
+        def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            first = self.drop(self.norm(self.first(batch)))
+            places = self.second(first).flatten(2).transpose(1, 2)
+            flat = first.flatten(2).transpose(1, 2)
+            return {"first": flat, "second": places, "pooled": places.mean(1, keepdim=True)}
+
     class Slow(Plain):
         """Takes a while for every batch, so that it can be killed in the middle."""
 
@@ -114,7 +130,7 @@ def encoders() -> Any:
     return type(
         "Encoders",
         (),
-        {kind.__name__: kind for kind in (Plain, Fine, Unexportable, Lying, Slow)},
+        {kind.__name__: kind for kind in (Plain, Fine, Unexportable, Lying, Normalised, Slow)},
     )
 
 
