@@ -97,8 +97,8 @@ def test_narrow_terminal_loses_no_score(record: RunRecord) -> None:
 
 
 def test_signs_are_ascii_where_nothing_else_can_be_written(record: RunRecord) -> None:
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding="ascii", errors="replace")
     show_run(record, Console(file=stream, width=120))
     stream.flush()
-    shown = stream.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
-    assert f"+ {record.verdict.sentence}" in shown
+    assert f"+ {record.verdict.sentence}" in written.getvalue().decode("ascii")
