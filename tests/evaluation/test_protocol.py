@@ -1,0 +1,128 @@
+"""Who may choose and who may judge."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retarget.core.errors import DataError
+from retarget.evaluation.protocol import ENOUGH_FOR_HOLD_OUT, inner_folds, plan
+from retarget.tasks.task import Examples, Task
+
+
+def task_of(
+    targets: np.ndarray,
+    splits: list[str] | None = None,
+    groups: list[str] | None = None,
+    ids: list[str] | None = None,
+) -> Task:
+    n = len(targets)
+    examples = Examples(
+        ids=np.array(ids or [f"{i:032x}" for i in range(n)]),
+        names=tuple(f"{i}.png" for i in range(n)),
+        inputs={"image": [None] * n},
+        targets=np.asarray(targets, dtype=np.int64),
+        splits=np.array(splits or [""] * n),
+        groups=np.array(groups or [""] * n),
+        domains=np.array([""] * n),
+        weights=np.ones(n),
+    )
+    return Task("task", {"image": "image"}, "classification", ("a", "b"), examples)
+
+
+def test_a_given_test_split_judges_and_chooses_nothing() -> None:
+    task = task_of([0, 1] * 20, ["train"] * 20 + ["val"] * 10 + ["test"] * 10)
+    protocol = plan(task)
+    assert protocol.mode == "hold-out"
+    assert protocol.judging.tolist() == list(range(30, 40))
+    assert protocol.choosing.tolist() == list(range(30))
+
+
+def test_a_validation_split_judges_where_there_is_no_test_split() -> None:
+    protocol = plan(task_of([0, 1] * 10, ["train"] * 12 + ["val"] * 8))
+    assert protocol.judging.tolist() == list(range(12, 20))
+    assert "validation" in protocol.why
+
+
+def test_few_labels_are_cross_fitted_and_all_judge_once() -> None:
+    protocol = plan(task_of([0, 1] * 25))
+    assert protocol.mode == "cross-fitting"
+    seen = np.concatenate([places for _, places in protocol.rounds()])
+    assert sorted(seen) == list(range(50))
+    for rows, places in protocol.rounds():
+        assert not set(rows) & set(protocol.judging[places])
+
+
+def test_many_labels_are_held_out_once() -> None:
+    protocol = plan(task_of(np.arange(ENOUGH_FOR_HOLD_OUT) % 2))
+    assert protocol.mode == "hold-out"
+    share = len(protocol.judging) / ENOUGH_FOR_HOLD_OUT
+    assert 0.2 < share < 0.3
+
+
+def test_unlabelled_examples_neither_choose_nor_judge() -> None:
+    targets = np.array([0, 1] * 10 + [-1] * 7)
+    protocol = plan(task_of(targets))
+    assert set(protocol.judging) == set(range(20))
+
+
+def test_training_copies_of_test_pictures_are_not_learned_from() -> None:
+    ids = [f"{i:032x}" for i in range(20)]
+    ids[0] = ids[19]
+    protocol = plan(task_of([0, 1] * 10, ["train"] * 14 + ["test"] * 6, ids=ids))
+    assert 0 not in protocol.choosing
+    assert 19 in protocol.judging
+
+
+def test_examples_that_judged_before_judge_again() -> None:
+    task = task_of([0, 1] * 30)
+    kept = frozenset(map(str, task.examples.ids[5:15]))
+    protocol = plan(task, kept=kept)
+    assert protocol.judging.tolist() == list(range(5, 15))
+
+
+def test_near_duplicates_are_never_divided() -> None:
+    near = np.array([[0, 1], [1, 7], [3, 9]])
+    protocol = plan(task_of([0, 1] * 10), near=near)
+    for a, b in near:
+        assert protocol.folds[a] == protocol.folds[b]
+        assert protocol.units[a] == protocol.units[b]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 6), min_size=12, max_size=60), st.integers(0, 99))
+def test_a_group_is_never_divided_outside_or_inside(groups: list[int], seed: int) -> None:
+    names = [f"g{g}" for g in groups]
+    if len(set(names)) < 3:
+        names[:3] = ["x", "y", "z"]
+    task = task_of(np.arange(len(names)) % 2, groups=names)
+    protocol = plan(task, seed=seed)
+    for rows, places in protocol.rounds():
+        here = {names[i] for i in rows}
+        there = {names[protocol.judging[p]] for p in places}
+        assert not here & there
+        inner = inner_folds(task, rows, protocol)
+        for name in here:
+            assert len({inner[k] for k, i in enumerate(rows) if names[i] == name}) == 1
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 1_000), st.randoms(use_true_random=False))
+def test_folds_do_not_depend_on_the_order_of_rows(seed: int, random: "st.random") -> None:
+    task = task_of([0, 1, 1] * 8)
+    order = np.array(random.sample(range(24), 24))
+    here, there = plan(task, seed=seed), plan(task.take(order), seed=seed)
+    same = here.folds[order][:, None] == here.folds[order][None, :]
+    np.testing.assert_array_equal(same, there.folds[:, None] == there.folds[None, :])
+
+
+def test_too_few_labels_are_refused_in_a_sentence() -> None:
+    with pytest.raises(DataError, match="3 labelled examples"):
+        plan(task_of([0, 1, 0]))
+    with pytest.raises(DataError, match="at least two classes"):
+        plan(task_of([0] * 8))
+    one_left = task_of([0] * 8 + [1] * 8, ["train"] * 8 + ["test"] * 8)
+    with pytest.raises(DataError, match="'a'"):
+        plan(replace(one_left, name="split"))
