@@ -7,6 +7,7 @@ from typing import Any
 
 from retarget.core.errors import DataError
 from retarget.core.text import count, printable
+from retarget.tasks.files import Files
 from retarget.tasks.images import is_picture
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.rows import SPLIT_WORDS
@@ -61,7 +62,7 @@ class FolderReader(Reader):
         """Return the pictures in the folder, by the names of the folders above them."""
         found, problems = walk(data, follow_links=asked.follow_links)
         root = data.resolve()
-        pictures = [file for file in found if is_picture(file.under(root))]
+        pictures = [file for file in found if is_picture(f"{root}/{file.path}")]
         problems += _others(found, pictures)
         if not pictures:
             raise DataError(_no_pictures(data, found))
@@ -70,12 +71,16 @@ class FolderReader(Reader):
         if split_layout and not asked.domains:
             pictures, aside = _beside_splits(pictures, top)
             problems += aside
-        places = [_place(file.parts[top:-1], asked.domains, split_layout) for file in pictures]
+        # One place a folder and one text a path, shared by all that say the same.
+        folders = {file.parts[top:-1] for file in pictures}
+        known = {above: _place(above, asked.domains, split_layout) for above in folders}
+        places = [known[file.parts[top:-1]] for file in pictures]
+        paths = [file.path for file in pictures]
         layout, why = _told(places, pictures, asked.domains, split_layout, top)
         return Rows(
             name=readable(root.name) or "data",
-            names=[file.name for file in pictures],
-            inputs={"image": [file.under(root) for file in pictures]},
+            names=[readable(path) for path in paths],
+            inputs={"image": Files(str(root), paths)},
             modalities={"image": "image"},
             labels=[place.label for place in places],
             splits=[place.split for place in places],

@@ -6,6 +6,7 @@ that is PostScript is never given to a PostScript reader.
 
 import hashlib
 import io
+import os
 import re
 import stat
 import warnings
@@ -124,14 +125,15 @@ def identify_image(reference: Any) -> str:
         return hash_bytes(f"{array.dtype.str}{array.shape}".encode(), array.tobytes())
 
 
-def is_picture(path: Path) -> bool:
+def is_picture(path: Path | str) -> bool:
     """Whether a file is taken for a picture: by its ending, by its first bytes if it has none."""
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES
+    ending = os.path.splitext(path)[1]  # noqa: PTH122 - a Path for each of very many costs seconds
+    if ending:
+        return ending.lower() in SUFFIXES
     try:
-        with path.open("rb") as stream:
+        with _regular(Path(path)).open("rb") as stream:
             return _format(stream.read(16)) is not None
-    except OSError:
+    except (OSError, UnreadableInput):
         return False
 
 

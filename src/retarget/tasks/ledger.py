@@ -14,9 +14,11 @@ from typing import Literal
 from retarget.core.hashing import hash_bytes, hash_file
 from retarget.core.paths import cache_dir
 from retarget.core.progress import Meter, progress
+from retarget.tasks.files import as_text
 
 RACY_SECONDS = 2.0
 _ASKED_AT_ONCE = 500
+_ASKED_IN_ALL = 10_000
 _HASHED_AT_ONCE = 128
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS files (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER,"
@@ -55,32 +57,45 @@ def identify_files(paths: Sequence[Path]) -> Identified:
     What is known is kept in `files.sqlite` in the cache folder, by absolute path, size,
     modification time and inode. Whatever is wrong with that file, the answer is the same.
     """
-    ids = [""] * len(paths)
+    texts = as_text(paths)
+    ids = [""] * len(texts)
     troubles: dict[int, Trouble] = {}
     stamps: dict[int, Stamp] = {}
-    for position, path in enumerate(paths):
-        found = _stamp(path)
-        if isinstance(found, Trouble):
-            troubles[position] = found
-        else:
-            stamps[position] = found
-    keys = {position: os.fsencode(os.path.abspath(paths[position])) for position in stamps}  # noqa: PTH100 - Path.absolute keeps "..", which would give one file two keys
-    known = recall({keys[p]: stamp for p, stamp in stamps.items()})
-    unknown = []
-    for position in stamps:
-        ids[position] = known.get(keys[position], "")
-        if not ids[position]:
-            unknown.append(position)
+    for start in range(0, len(texts), _ASKED_IN_ALL):
+        _look_up(texts, range(start, min(start + _ASKED_IN_ALL, len(texts))), ids, troubles, stamps)
     learned: dict[bytes, tuple[Stamp, str]] = {}
-    for position, answer in zip(unknown, _hash_all([paths[p] for p in unknown]), strict=True):
+    answers = _hash_all([texts[position] for position in stamps])
+    for (position, stamp), answer in zip(stamps.items(), answers, strict=True):
         if isinstance(answer, Trouble):
             troubles[position] = answer
             continue
         ids[position] = answer
-        if _settled(paths[position], stamps[position]):
-            learned[keys[position]] = (stamps[position], answer)
+        if _settled(texts[position], stamp):
+            learned[_key(texts[position])] = (stamp, answer)
     remember(learned)
     return Identified(tuple(ids), troubles)
+
+
+def _look_up(
+    texts: Sequence[str],
+    positions: range,
+    ids: list[str],
+    troubles: dict[int, Trouble],
+    stamps: dict[int, Stamp],
+) -> None:
+    """Fill in the ids that are known, and the stamps of the files that have to be opened."""
+    here: dict[int, Stamp] = {}
+    for position in positions:
+        found = _stamp(texts[position])
+        if isinstance(found, Trouble):
+            troubles[position] = found
+        else:
+            here[position] = found
+    known = recall({_key(texts[position]): stamp for position, stamp in here.items()})
+    for position, stamp in here.items():
+        ids[position] = known.get(_key(texts[position]), "")
+        if not ids[position]:
+            stamps[position] = stamp
 
 
 def recall(stamps: Mapping[bytes, Stamp]) -> dict[bytes, str]:
@@ -117,9 +132,14 @@ def remember(facts: Mapping[bytes, tuple[Stamp, str]]) -> None:
         return
 
 
-def _stamp(path: Path) -> Stamp | Trouble:
+def _key(path: str) -> bytes:
+    # Path.absolute keeps "..", which would give one file two keys.
+    return os.fsencode(os.path.abspath(path))  # noqa: PTH100 - see above
+
+
+def _stamp(path: str) -> Stamp | Trouble:
     try:
-        facts = path.stat()
+        facts = os.stat(path)  # noqa: PTH116 - a Path each would cost seconds
     except FileNotFoundError:
         return Trouble("missing", "is not there")
     except (OSError, ValueError) as error:
@@ -131,19 +151,19 @@ def _stamp(path: Path) -> Stamp | Trouble:
     return Stamp(facts.st_size, facts.st_mtime_ns, facts.st_ino)
 
 
-def _settled(path: Path, stamp: Stamp) -> bool:
+def _settled(path: str, stamp: Stamp) -> bool:
     """Whether the file stayed as it was while it was hashed, and is not too young to trust."""
     return _stamp(path) == stamp and time.time() - stamp.mtime / 1e9 > RACY_SECONDS
 
 
-def _hash_all(paths: Sequence[Path]) -> list[str | Trouble]:
+def _hash_all(paths: Sequence[str]) -> list[str | Trouble]:
     if not paths:
         return []
     chunks = [paths[i : i + _HASHED_AT_ONCE] for i in range(0, len(paths), _HASHED_AT_ONCE)]
     workers = min(8, os.cpu_count() or 1, len(chunks))
     with progress("Reading files", len(paths), "files") as meter:
 
-        def hashed(chunk: Sequence[Path]) -> list[str | Trouble]:
+        def hashed(chunk: Sequence[str]) -> list[str | Trouble]:
             return _hash_chunk(chunk, meter)
 
         if workers == 1:
@@ -152,11 +172,11 @@ def _hash_all(paths: Sequence[Path]) -> list[str | Trouble]:
             return [answer for answers in pool.map(hashed, chunks) for answer in answers]
 
 
-def _hash_chunk(paths: Sequence[Path], meter: Meter) -> list[str | Trouble]:
+def _hash_chunk(paths: Sequence[str], meter: Meter) -> list[str | Trouble]:
     answers: list[str | Trouble] = []
     for path in paths:
         try:
-            answers.append(hash_file(path))
+            answers.append(hash_file(Path(path)))
         except OSError as error:
             answers.append(Trouble("unreadable", f"can't be opened ({_why(error)})"))
         meter.advance()

@@ -8,6 +8,7 @@ from typing import Any
 from retarget.core.errors import DataError
 from retarget.core.text import count, printable
 from retarget.tasks.columns import find_columns, image_column, no_image_column, told
+from retarget.tasks.files import Files
 from retarget.tasks.images import is_picture
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.tables import TABLE_SUFFIXES, Table, peek_columns, read_table
@@ -58,7 +59,7 @@ class ManifestReader(Reader):
         return Rows(
             name=readable(path.stem if path.name not in _NAMES else path.parent.resolve().name),
             names=names,
-            inputs={"image": [references[i] for i in kept]},
+            inputs={"image": _compact([references[i] for i in kept])},
             modalities={"image": "image"},
             labels=columns.get("label", [None] * len(kept)),
             splits=columns.get("split"),
@@ -114,6 +115,12 @@ class _Paths:
         if not self._inside[parent]:
             return False
         return not path.is_symlink() or stays_inside(path, self.root)
+
+
+def _compact(references: Sequence[Any]) -> Sequence[Any]:
+    if all(isinstance(reference, Path) for reference in references):
+        return Files("", [str(reference) for reference in references])
+    return references
 
 
 def _manifest_in(folder: Path, asked: Asked) -> Path | None:

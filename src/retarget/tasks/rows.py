@@ -12,8 +12,9 @@ from retarget.core.errors import DataError, UnreadableInput
 from retarget.core.hashing import hash_bytes
 from retarget.core.progress import progress
 from retarget.core.text import count, printable
-from retarget.core.types import FloatArray, StrArray
-from retarget.tasks.ledger import Trouble, identify_files
+from retarget.core.types import FloatArray, Modality, StrArray
+from retarget.tasks.files import Files, taken
+from retarget.tasks.ledger import Identified, Trouble, identify_files
 from retarget.tasks.modalities import identify, load
 from retarget.tasks.pixels import AnyArray
 from retarget.tasks.readers import Asked, Rows
@@ -61,7 +62,7 @@ def build_task(rows: Rows, asked: Asked) -> Task:
     examples = Examples(
         ids=np.array([ids[i] for i in kept], dtype=np.str_),
         names=names,
-        inputs={k: [column[i] for i in kept] for k, column in rows.inputs.items()},
+        inputs={name: taken(column, kept) for name, column in rows.inputs.items()},
         targets=targets.values,
         splits=splits,
         groups=_texts(_column(rows.groups, kept)),
@@ -140,24 +141,35 @@ def _identify(rows: Rows) -> tuple[list[str], dict[int, Trouble]]:
     troubles: dict[int, Trouble] = {}
     columns: list[list[str]] = []
     for name, references in rows.inputs.items():
-        found = [""] * len(references)
-        files = [i for i, reference in enumerate(references) if isinstance(reference, Path)]
-        identified = identify_files([references[i] for i in files])
-        for position, i in enumerate(files):
-            found[i] = identified.ids[position]
-            if position in identified.troubles:
-                troubles.setdefault(i, identified.troubles[position])
-        others = [i for i, reference in enumerate(references) if not isinstance(reference, Path)]
-        for i in others:
-            try:
-                found[i] = identify(rows.modalities[name], references[i])
-            except UnreadableInput as reason:
-                troubles.setdefault(i, Trouble("unreadable", str(reason)))
-        columns.append(found)
+        identified = _identify_column(references, rows.modalities[name])
+        columns.append(list(identified.ids))
+        for i, trouble in identified.troubles.items():
+            troubles.setdefault(i, trouble)
     if len(columns) == 1:
         return columns[0], troubles
     joined = zip(*columns, strict=True)
     return [hash_bytes(*(part.encode() for part in parts)) for parts in joined], troubles
+
+
+def _identify_column(references: Sequence[Any], modality: Modality) -> Identified:
+    if isinstance(references, Files):
+        return identify_files(references)
+    ids = [""] * len(references)
+    troubles: dict[int, Trouble] = {}
+    files = [i for i, reference in enumerate(references) if isinstance(reference, Path)]
+    identified = identify_files([references[i] for i in files])
+    for position, i in enumerate(files):
+        ids[i] = identified.ids[position]
+        if position in identified.troubles:
+            troubles[i] = identified.troubles[position]
+    for i, reference in enumerate(references):
+        if isinstance(reference, Path):
+            continue
+        try:
+            ids[i] = identify(modality, reference)
+        except UnreadableInput as reason:
+            troubles[i] = Trouble("unreadable", str(reason))
+    return Identified(tuple(ids), troubles)
 
 
 def _insist(rows: Rows, troubles: Mapping[int, Trouble]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from retarget.core.types import BoolArray, FloatArray, IntArray, Kind, Modality, StrArray
+from retarget.tasks.files import taken
 
 ProblemKind = Literal[
     "unreadable",
@@ -76,7 +77,7 @@ class Examples:
         return Examples(
             ids=self.ids[rows],
             names=tuple(self.names[i] for i in rows),
-            inputs={name: [column[i] for i in rows] for name, column in self.inputs.items()},
+            inputs={name: taken(column, rows) for name, column in self.inputs.items()},
             targets=self.targets[rows],
             splits=self.splits[rows],
             groups=self.groups[rows],

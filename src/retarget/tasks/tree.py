@@ -12,7 +12,7 @@ from retarget.tasks.task import Problem
 _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir"})
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Found:
     """A file: the names from the root down to it, the last one its own."""
 
@@ -25,7 +25,12 @@ class Found:
     @property
     def name(self) -> str:
         """Its path relative to the root, as text that can be written as UTF-8."""
-        return readable("/".join(self.parts))
+        return readable(self.path)
+
+    @property
+    def path(self) -> str:
+        """Its path relative to the root, as the system writes it."""
+        return "/".join(self.parts)
 
 
 @dataclass
@@ -106,7 +111,7 @@ def walk(root: Path, *, follow_links: bool = False) -> tuple[list[Found], list[P
         first = min(found.links)
         found.links.remove(first)
         found.enter(first)
-    return sorted(found.files), _problems(found)
+    return sorted(found.files, key=lambda file: file.parts), _problems(found)
 
 
 def stays_inside(path: Path, root: Path) -> bool:
@@ -119,6 +124,8 @@ def stays_inside(path: Path, root: Path) -> bool:
 
 def readable(text: str) -> str:
     """Return a file name as text that can be written as UTF-8."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
