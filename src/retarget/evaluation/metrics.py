@@ -7,6 +7,7 @@ cost of saying what they are; `intervals` rests on that.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from retarget.core.errors import UsageError
 from retarget.core.types import FloatArray, IntArray, Kind
 from retarget.evaluation.ranking import Auroc, AveragePrecision, Spearman
 from retarget.evaluation.sample import Sample, sample_of
+from retarget.evaluation.scales import Correlation, Loss, Scale, Share, binomial, ordinal
 
 CALIBRATION_BINS = 15
 NOTHING = 1e-12
@@ -23,6 +25,10 @@ NOTHING = 1e-12
 class Statistic(Protocol):
     """A function of judged examples, and what it would be without each group of them."""
 
+    @property
+    def within_folds(self) -> bool:
+        """Whether, under cross-fitting, it compares only examples of one fold."""
+
     def value(self, sample: Sample) -> float:
         """Return the value, NaN where it is not defined."""
 
@@ -30,7 +36,7 @@ class Statistic(Protocol):
         """Return (G,) the value with each group left out; `groups` (n,) counts from 0 to G − 1."""
 
     def leverage(self, sample: Sample) -> FloatArray:
-        """Return (n,) how much each example can move the value, squared, up to a factor."""
+        """Return (n,) how far each example moves the value, squared: 1/n² for a mean."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,13 @@ class Sums:
     Attributes:
         parts: sample → (n, p), what each example contributes.
         finish: (weight (…), sums (…, p)) → values (…), NaN where not defined.
+        by_class: every class counts the same, however many examples it has.
     """
 
     parts: Callable[[Sample], FloatArray]
     finish: Callable[[FloatArray, FloatArray], FloatArray]
     by_class: bool = False
+    within_folds: bool = False
 
     def value(self, sample: Sample) -> float:
         """Return the value, NaN where it is not defined."""
@@ -63,11 +71,12 @@ class Sums:
         return self._finished(mass.sum() - mass, left)
 
     def leverage(self, sample: Sample) -> FloatArray:
-        """Return (n,) how much each example can move the value, squared, up to a factor."""
+        """Return (n,) how far each example moves the value, squared: 1/n² for a mean."""
+        weights = sample.weights
         if not self.by_class or sample.kind != "classification":
-            return sample.weights**2
-        sizes = np.bincount(sample.targets, sample.weights)
-        return np.asarray((sample.weights / sizes[sample.targets]) ** 2)
+            return np.asarray((weights / weights.sum()) ** 2)
+        sizes = np.bincount(sample.targets, weights)
+        return np.asarray((weights / sizes[sample.targets] / np.count_nonzero(sizes)) ** 2)
 
     def _finished(self, mass: FloatArray, sums: FloatArray) -> FloatArray:
         some = mass > NOTHING * max(float(mass.max()), NOTHING)
@@ -86,6 +95,7 @@ class Metric:
         higher_is_better: whether more is better.
         bounds: the least and the greatest value it can have.
         statistic: its value, and its values with groups left out.
+        scale: where its intervals are made.
     """
 
     name: str
@@ -94,6 +104,7 @@ class Metric:
     higher_is_better: bool
     bounds: tuple[float, float]
     statistic: Statistic
+    scale: Scale
 
     def function(self, sample: Sample) -> float:
         """Return the value on a sample, NaN where it is not defined."""
@@ -262,55 +273,50 @@ _CLASS: frozenset[Kind] = frozenset({"classification"})
 _LABELS: frozenset[Kind] = frozenset({"multilabel"})
 _BOTH = _CLASS | _LABELS
 _VALUES: frozenset[Kind] = frozenset({"regression"})
-_SHARE, _LOSS = (0.0, 1.0), (0.0, float("inf"))
+
+
+def _share(name: str, title: str, kinds: frozenset[Kind], up: bool, statistic: Statistic) -> Metric:
+    return Metric(name, title, kinds, up, (0.0, 1.0), statistic, Share(binomial))
+
+
+def _order(name: str, title: str, statistic: Statistic) -> Metric:
+    return Metric(name, title, _BOTH, True, (0.0, 1.0), statistic, Share(ordinal, crossing=1.5))
+
+
+def _loss(
+    name: str, title: str, kinds: frozenset[Kind], statistic: Statistic, loss: Loss
+) -> Metric:
+    return Metric(name, title, kinds, False, (0.0, inf), statistic, loss)
+
+
+_RIGHT, _ALL_RIGHT = Sums(_each(_correct), _average), Sums(_each(_all_correct), _average)
+_RECALL = Sums(_confusion, _mean_recall, by_class=True)
+_MACRO, _MICRO = Sums(_confusion, _macro_f1, by_class=True), Sums(_confusion, _micro_f1)
+_WRONG, _SQUARES = Sums(_each(_share_wrong), _average), Sums(_each(_brier), _average)
+_BINS = Sums(_miscalibration, _total_miscalibration)
+_SURPRISE = Sums(_each(_log_loss), _average)
+_ROOT, _ABSOLUTE = Sums(_each(_square_error), _root), Sums(_each(_absolute_error), _average)
+_R2, _LEFT = Sums(_explained, _r2), Loss(relative=2.0, rest=True)
 
 METRICS: dict[str, Metric] = {
     one.name: one
     for one in (
-        Metric("accuracy", "accuracy", _CLASS, True, _SHARE, Sums(_each(_correct), _average)),
+        _share("accuracy", "accuracy", _CLASS, True, _RIGHT),
+        _share("balanced_accuracy", "balanced accuracy", _CLASS, True, _RECALL),
+        _share("subset_accuracy", "all labels right", _LABELS, True, _ALL_RIGHT),
+        _share("hamming_loss", "share of labels wrong", _LABELS, False, _WRONG),
+        _share("macro_f1", "macro F1", _BOTH, True, _MACRO),
+        _share("micro_f1", "micro F1", _LABELS, True, _MICRO),
+        _order("auroc", "AUROC", Auroc()),
+        _order("average_precision", "average precision", AveragePrecision()),
+        _loss("log_loss", "log-loss", _BOTH, _SURPRISE, Loss(relative=1.0)),
+        _share("brier", "Brier score", _BOTH, False, _SQUARES),
+        _share("calibration_error", "calibration error", _CLASS, False, _BINS),
+        _loss("rmse", "RMSE", _VALUES, _ROOT, Loss(relative=2.0, power=2.0)),
+        _loss("mae", "MAE", _VALUES, _ABSOLUTE, Loss(relative=0.57)),
+        Metric("r2", "R²", _VALUES, True, (-inf, 1.0), _R2, _LEFT),
         Metric(
-            "balanced_accuracy",
-            "balanced accuracy",
-            _CLASS,
-            True,
-            _SHARE,
-            Sums(_confusion, _mean_recall, by_class=True),
+            "spearman", "rank correlation", _VALUES, True, (-1.0, 1.0), Spearman(), Correlation()
         ),
-        Metric(
-            "subset_accuracy",
-            "all labels right",
-            _LABELS,
-            True,
-            _SHARE,
-            Sums(_each(_all_correct), _average),
-        ),
-        Metric(
-            "hamming_loss",
-            "share of labels wrong",
-            _LABELS,
-            False,
-            _SHARE,
-            Sums(_each(_share_wrong), _average),
-        ),
-        Metric(
-            "macro_f1", "macro F1", _BOTH, True, _SHARE, Sums(_confusion, _macro_f1, by_class=True)
-        ),
-        Metric("micro_f1", "micro F1", _LABELS, True, _SHARE, Sums(_confusion, _micro_f1)),
-        Metric("auroc", "AUROC", _BOTH, True, _SHARE, Auroc()),
-        Metric("average_precision", "average precision", _BOTH, True, _SHARE, AveragePrecision()),
-        Metric("log_loss", "log-loss", _BOTH, False, _LOSS, Sums(_each(_log_loss), _average)),
-        Metric("brier", "Brier score", _BOTH, False, _SHARE, Sums(_each(_brier), _average)),
-        Metric(
-            "calibration_error",
-            "calibration error",
-            _CLASS,
-            False,
-            _SHARE,
-            Sums(_miscalibration, _total_miscalibration),
-        ),
-        Metric("rmse", "RMSE", _VALUES, False, _LOSS, Sums(_each(_square_error), _root)),
-        Metric("mae", "MAE", _VALUES, False, _LOSS, Sums(_each(_absolute_error), _average)),
-        Metric("r2", "R²", _VALUES, True, (-float("inf"), 1.0), Sums(_explained, _r2)),
-        Metric("spearman", "Spearman correlation", _VALUES, True, (-1.0, 1.0), Spearman()),
     )
 }

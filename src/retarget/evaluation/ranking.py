@@ -5,12 +5,14 @@ examples of one fold count (AUROC), or only ranks within a fold (Spearman). Aver
 pools the folds: of a handful of examples it says nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from retarget.core.types import BoolArray, FloatArray, IntArray
 from retarget.evaluation.sample import Sample
+
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Auroc:
     Ties count half. Two classes: of the second one's probability. More classes or labels: the
     mean over those that have both values, each against the rest.
     """
+
+    within_folds: bool = True
 
     def value(self, sample: Sample) -> float:
         """Return the area, NaN where there is no pair."""
@@ -44,9 +48,10 @@ class Auroc:
         return _mean_rows(left, groups)
 
     def leverage(self, sample: Sample) -> FloatArray:
-        """Return (n,) how much each example can move the area, squared."""
-        parts = [_shares(positive, w) for _, positive, w in _columns(sample)]
-        return np.mean(parts, axis=0) if parts else sample.weights**2
+        """Return (n,) how far each example moves the area, squared."""
+        block = sample.blocks()
+        parts = [_leverage(positive, w, block) for _, positive, w in _columns(sample)]
+        return np.asarray(np.mean([part for part in parts if part.any()], axis=0))
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class AveragePrecision:
 
     The second class where there are two; else the mean over classes or labels with both values.
     """
+
+    within_folds: bool = False
 
     def value(self, sample: Sample) -> float:
         """Return the average precision, NaN where no label has both values."""
@@ -69,13 +76,15 @@ class AveragePrecision:
         return _mean_rows(left, groups)
 
     def leverage(self, sample: Sample) -> FloatArray:
-        """Return (n,) how much each example can move the value, squared."""
-        return Auroc().leverage(sample)
+        """Return (n,) how far each example moves the value, squared."""
+        return Auroc().leverage(replace(sample, folds=None))
 
 
 @dataclass(frozen=True)
 class Spearman:
     """Correlation of the ranks, tied values sharing their mean rank; within folds if any."""
+
+    within_folds: bool = True
 
     def value(self, sample: Sample) -> float:
         """Return the correlation, NaN where targets or predictions are constant."""
@@ -87,8 +96,8 @@ class Spearman:
         return np.asarray(value - np.bincount(groups, moves))
 
     def leverage(self, sample: Sample) -> FloatArray:
-        """Return (n,) how much each example can move the value, squared."""
-        return sample.weights**2
+        """Return (n,) how far each example moves the value, squared."""
+        return np.asarray((sample.weights / sample.weights.sum()) ** 2)
 
     def _with_moves(self, sample: Sample) -> tuple[float, FloatArray]:
         block = sample.blocks()
@@ -144,9 +153,13 @@ def _ratio(right: FloatArray, total: FloatArray, whole: float) -> FloatArray:
     return np.where(left, right / np.where(left, total, 1.0), np.nan)
 
 
-def _shares(positive: BoolArray, weights: FloatArray) -> FloatArray:
-    mass = np.where(positive, weights[positive].sum(), weights[~positive].sum())
-    return np.asarray((weights / mass) ** 2)
+def _leverage(positive: BoolArray, weights: FloatArray, block: IntArray) -> FloatArray:
+    """Return (n,) the share of all pairs that each example is in, squared."""
+    here = np.bincount(block, np.where(positive, weights, 0.0))
+    there = np.bincount(block, np.where(positive, 0.0, weights))
+    pairs = weights * np.where(positive, there[block], here[block])
+    total = max(float((here * there).sum()), TINY)
+    return np.asarray((pairs / total) ** 2)
 
 
 def _pairs(
