@@ -80,6 +80,7 @@ class _Solver:
         self.weights = problems.weights[:, None, :]
         self.present = problems.present[:, :, None].astype(np.float32)
         self.solution = np.zeros((count, columns, self.rows.shape[1]), np.float32)
+        self.before = self.solution
 
     def solve(self, strength: float) -> FloatArray:
         """Return the solutions (B, K, r + 1) of one strength."""
@@ -87,6 +88,7 @@ class _Solver:
         penalty[-1] = 0
         at = self._start(penalty)
         history = _History()
+        self._continue(at, penalty, history)
         for _ in range(ITERATIONS):
             decrement = _dot(at.gradient, at.gradient * at.scale)
             going = decrement > TOLERANCE * np.maximum(_loss(at), LEAST_LOSS)
@@ -99,13 +101,26 @@ class _Solver:
                 step = step[going]
             if not going.any():
                 break
-            step = self._search(at, step, penalty)
-            at.solution += step
-            before = at.gradient
-            at.gradient = self._gradient(at, penalty)
-            history.add(step, at.gradient - before)
+            self._advance(at, step, penalty, history)
         self.solution[at.index] = at.solution
         return self.solution
+
+    def _continue(self, at: _Active, penalty: FloatArray, history: "_History") -> None:
+        """Go on the way that led here from the last strength, as far as it leads down."""
+        way = self.solution - self.before
+        self.before = self.solution.copy()
+        way *= (_dot(at.gradient, way) < 0)[:, None, None]
+        if way.any():
+            self._advance(at, way, penalty, history)
+
+    def _advance(
+        self, at: _Active, step: FloatArray, penalty: FloatArray, history: "_History"
+    ) -> None:
+        step = self._search(at, step, penalty)
+        at.solution += step
+        before = at.gradient
+        at.gradient = self._gradient(at, penalty)
+        history.add(step, at.gradient - before)
 
     def _start(self, penalty: FloatArray) -> _Active:
         nothing = np.zeros(0, np.float32)

@@ -16,6 +16,9 @@ from retarget.methods.rotation import rotate
 STRENGTHS = tuple(float(f"{s:.2g}") for s in np.geomspace(5e-2, 2e-6, 8))
 RIDGE_STRENGTHS = tuple(float(f"{s:.2g}") for s in np.geomspace(1e0, 1e-5, 8))
 NUMBERS_AT_ONCE = 1 << 24
+# Measured: beyond this size a rotation costs more than the iterations it saves.
+ROTATE_UP_TO = 1500
+STRIDE = 5.0
 
 
 @register_method
@@ -60,8 +63,9 @@ class Probe(Method):
                     slopes, constant = ridge.solve(strength)
                     found[s, ~fold, 0] = x[~fold] @ slopes + constant
             return found
-        rotation = rotate(x, x.mean(axis=0, dtype=np.float64))
-        rows = rotation.coordinates
+        rows = _centred(x, _mean(x))
+        if min(rows.shape) <= ROTATE_UP_TO:
+            rows = rotate(rows).coordinates
         at_once = max(1, NUMBERS_AT_ONCE // (len(x) * labels.outputs))
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once]
@@ -77,11 +81,30 @@ class Probe(Method):
         if labels.kind == "regression":
             slopes, constant = _ridge(x, labels, everything[0]).solve(setting)
             return LinearHead(slopes[None].astype(np.float32), np.array([constant]))
-        rotation = rotate(x, x.mean(axis=0, dtype=np.float64))
-        path = _path(rotation.coordinates, labels, everything, (setting,), self.class_weight)
-        weights, biases = next(path)
-        weight = rotation.back(weights[0]).astype(np.float32)
-        return LinearHead(weight, biases[0] - weight @ rotation.centre)
+        centre = _mean(x)
+        rows = _centred(x, centre)
+        rotation = rotate(rows) if min(rows.shape) <= ROTATE_UP_TO else None
+        used = rows if rotation is None else rotation.coordinates
+        *_, (weights, biases) = _path(
+            used, labels, everything, _down_to(setting), self.class_weight
+        )
+        weight = weights[0] if rotation is None else rotation.back(weights[0])
+        weight = weight.astype(np.float32)
+        return LinearHead(weight, biases[0] - weight @ centre)
+
+
+def _mean(x: FloatArray) -> FloatArray:
+    return np.asarray(x.mean(axis=0, dtype=np.float64))
+
+
+def _centred(x: FloatArray, centre: FloatArray) -> FloatArray:
+    return np.asarray(x - centre.astype(np.float32), dtype=np.float32)
+
+
+def _down_to(setting: float) -> tuple[float, ...]:
+    """Return strengths from a strong one to `setting`: each is a start for the next."""
+    steps = np.log(max(STRENGTHS[0] / setting, 1)) / np.log(STRIDE)
+    return tuple(setting * STRIDE**k for k in range(int(np.ceil(steps)), -1, -1))
 
 
 def _ridge(x: FloatArray, labels: Labels, kept: BoolArray) -> Ridge:

@@ -21,7 +21,8 @@ class Prototype(Method):
     directions, Gaussian classes give the linear logits
     u_k·(x - m) / v - |u_k|² / 2v + log prior_k. v is measured along the prototypes, where it
     matters: the within-class variance of the scores u_k·x over the mean of |u_k|². A class
-    without labels stays at the overall mean with the prior of half an example. With several
+    without labels gets u_k = 0, the prior of half an example and, so that it does not win where
+    all others are unlikely, the average |u|². With several
     labels an example each is its own two classes, with and without.
 
     Attributes:
@@ -137,7 +138,10 @@ def _linear(
     u = share[..., None] * sums.directions()
     scale = 1 / np.where(variance > 0, variance, np.inf)[:, None]
     prior = np.log((counts + 0.5) / (counts.sum(axis=1, keepdims=True) + 0.5 * counts.shape[1]))
-    bias = prior - scale * (np.einsum("gpd,gpd->gp", u, u) / 2 + u @ sums.centre())
+    there = counts > 0
+    lengths = np.einsum("gpd,gpd->gp", u, u)
+    typical = lengths.sum(axis=1, keepdims=True) / there.sum(axis=1, keepdims=True)
+    bias = prior - scale * (np.where(there, lengths, typical) / 2 + u @ sums.centre())
     weight = scale[..., None] * u
     if kind == "classification":
         return weight[0], bias[0]

@@ -30,7 +30,7 @@ class Ridge:
         mean = float(np.average(values, weights=weights))
         root = np.sqrt(weights)
         rows = np.asarray((x - centre) * root[:, None], dtype=np.float32)
-        rotation = rotate(rows, np.zeros(x.shape[1]))
+        rotation = rotate(rows)
         covariances = rotation.coordinates.T @ (root * (values - mean)) / len(x)
         return cls(rotation, covariances, centre, mean)
 

@@ -19,41 +19,34 @@ class Rotation:
     any orthonormal basis of the span of the rows.
 
     Attributes:
-        coordinates: (n, r) float32 of the rows less `centre`, widest direction first;
-            r ≤ min(n, D).
+        coordinates: (n, r) float32 of the rows, widest direction first; r ≤ min(n, D).
         variances: (r,) float64 mean squares of the columns of `coordinates`.
-        centre: (D,) float64, what was taken off the rows.
     """
 
     coordinates: FloatArray
     variances: FloatArray
-    centre: FloatArray
     _basis: FloatArray
-    _centred: FloatArray | None
+    _rows: FloatArray | None
 
     def back(self, weight: FloatArray) -> FloatArray:
         """Return weights (K, D) over features from weights (K, r) over coordinates."""
-        if self._centred is None:
+        if self._rows is None:
             return np.asarray(weight @ self._basis.T)
-        return np.asarray((weight @ self._basis.T).astype(np.float32) @ self._centred)
+        return np.asarray((weight @ self._basis.T).astype(np.float32) @ self._rows)
 
 
-def rotate(x: FloatArray, centre: FloatArray) -> Rotation:
-    """Return the rotation of rows (n, D), by the smaller of their Gram and scatter matrices.
-
-    The rows are taken relative to `centre` (D,), float64: near their mean they are best
-    conditioned.
-    """
-    centred = np.asarray(x - centre.astype(np.float32), dtype=np.float32)
-    n, width = x.shape
+def rotate(rows: FloatArray) -> Rotation:
+    """Return the rotation of rows (n, D) float32, by the smaller of their Gram and scatter
+    matrices. Near their mean rows are best conditioned: centre them before."""
+    n, width = rows.shape
     if n <= width:
-        squares, vectors = _spectrum(gram(centred))
+        squares, vectors = _spectrum(gram(rows))
         lengths = np.sqrt(squares)
         coordinates = (vectors * lengths).astype(np.float32)
-        return Rotation(coordinates, squares / n, centre, vectors / lengths, centred)
-    squares, vectors = _spectrum(gram(centred.T))
-    coordinates = centred @ vectors.astype(np.float32)
-    return Rotation(coordinates, squares / n, centre, vectors, None)
+        return Rotation(coordinates, squares / n, vectors / lengths, rows)
+    squares, vectors = _spectrum(gram(rows.T))
+    coordinates = rows @ vectors.astype(np.float32)
+    return Rotation(coordinates, squares / n, vectors, None)
 
 
 def gram(x: FloatArray) -> FloatArray:
