@@ -251,14 +251,14 @@ def test_pixel_limit_is_counted_after_reduced_decoding(
 
 def test_truncated_files_are_unreadable_and_never_half_grey(encoded: dict[str, bytes]) -> None:
     for name, data in encoded.items():
-        whole = np.asarray(load_image(data))
         for share in (0.02, 0.1, 0.3, 0.5, 0.7, 0.9):
             cut = data[: int(len(data) * share)]
-            try:
-                loaded = load_image(cut)
-            except UnreadableInput:
-                continue
-            assert np.array_equal(np.asarray(loaded), whole), (name, share)
+            for detail in (0, 4, 16):
+                try:
+                    loaded = load_image(cut, detail)
+                except UnreadableInput:
+                    continue
+                assert loaded.tobytes() == load_image(data, detail).tobytes(), (name, share)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -193,3 +193,26 @@ def test_opening_imports_nothing_heavy(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert told.stdout.strip() == "set()"
+
+
+def test_reader_modules_are_found_by_being_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import retarget.tasks as room
+
+    (tmp_path / "lines.py").write_text(
+        "from retarget.tasks.readers import Reader, Rows, register_reader\n"
+        "@register_reader\n"
+        "class LinesReader(Reader):\n"
+        "    name, rank = 'lines', 1\n"
+        "    def recognises(self, data, asked):\n"
+        "        return 'it is lines' if data == 'LINES' or str(data) == 'LINES' else None\n"
+        "    def read(self, data, asked):\n"
+        "        return Rows('l', ['x'], {'image': [b'x']}, {'image': 'image'}, ['a'])\n"
+    )
+    monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
+    try:
+        assert open_task("LINES").classes == ("a",)
+    finally:
+        READERS.pop("lines", None)
+        sys.modules.pop("retarget.tasks.lines", None)

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
+import retarget.tasks as room
 from retarget.core.errors import DataError
 from retarget.core.text import printable
 from retarget.core.types import Kind
@@ -17,7 +19,6 @@ _RUNS_CODE = frozenset(
 )
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 _ARRAYS = frozenset({".npy", ".npz"})
-_BUILT_IN = ("folder", "manifest", "memory", "frames")
 
 
 def open_task(
@@ -77,9 +78,12 @@ def open_task(
 
 
 def reader_for(data: Any, asked: Asked) -> Reader:
-    """Return the first registered reader that takes `data`. Raises `DataError` if none does."""
-    for room in _BUILT_IN:
-        import_module(f"retarget.tasks.{room}")
+    """Return the first registered reader that takes `data`. Raises `DataError` if none does.
+
+    Every module of this room is imported first, so that a reader is known by being there.
+    """
+    for found in iter_modules(room.__path__):
+        import_module(f"{room.__name__}.{found.name}")
     for reader in sorted(READERS.values(), key=lambda reader: (reader.rank, reader.name)):
         if reader.recognises(data, asked) is not None:
             return reader
