@@ -33,10 +33,18 @@ def source(request, models, monkeypatch):
     return resolve(CASES[request.param].format(models=models))
 
 
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, Encoder]:
+    """What was loaded before, to be read only."""
+    return {}
+
+
 @pytest.fixture
-def encoder(source) -> Encoder:
+def encoder(source, loaded) -> Encoder:
     """The source, loaded."""
-    return source.load()
+    if source.uri not in loaded:
+        loaded[source.uri] = source.load()
+    return loaded[source.uri]
 
 
 def some_pictures(count: int) -> list[Image.Image]:

@@ -69,7 +69,10 @@ def _configuration(arguments: Mapping[str, Any], name: str) -> Any:
 
     if name not in CONFIG_MAPPING:
         raise SourceError(f"This transformers knows no model type {name!r}. Upgrade it.")
-    return CONFIG_MAPPING[name].from_dict(dict(arguments["config"]))
+    try:
+        return CONFIG_MAPPING[name].from_dict(dict(arguments["config"]))
+    except Exception as error:  # transformers' own checks raise many kinds
+        raise SourceError(f"The configuration of a {name} is not valid: {error}.") from error
 
 
 def _create(blueprint: Blueprint) -> nn.Module:

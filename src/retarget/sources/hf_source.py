@@ -52,12 +52,12 @@ class HfFolder(ModelSource):
         config = read_json(self.path(CONFIG))
         if isinstance(config.get("vision_config"), dict):
             config = config["vision_config"]
+        names = [name for shard in self._shards() for name in check_safetensors(shard)]
         if not self.has(PROCESSOR):
             raise SourceError(
                 f"{self.uri} has no {PROCESSOR}, so how its pictures are prepared is not known. "
                 "Copy that file from where the model came from."
             )
-        names = [name for shard in self._shards() for name in check_safetensors(shard)]
         record = {
             "library": "transformers",
             "architecture": config.get("model_type"),

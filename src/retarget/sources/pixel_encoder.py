@@ -76,7 +76,7 @@ def hog(batch: Tensor) -> Tensor:
     grey = (batch * weights).sum(dim=1)  # (b, 64, 64)
     across = F.pad(grey[:, :, 2:] - grey[:, :, :-2], (1, 1))
     down = F.pad(grey[:, 2:] - grey[:, :-2], (0, 0, 1, 1))
-    magnitude = (across * across + down * down + TINY).sqrt()
+    magnitude = (across * across + down * down).sqrt()
     # Orientation in bins. atan, not atan2: exported graphs make 0 / 0 of that one.
     steep = torch.where(across.abs() < TINY, torch.full_like(across, TINY), across)
     place = torch.atan(down / steep) * (BINS / math.pi)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from retarget.core.errors import SourceError
-from retarget.sources.encoder import Encoder, Layer, Pooling, pool
+from retarget.core.types import Pooling
+from retarget.sources.encoder import Encoder, Layer, pool
 from retarget.sources.recipe import Recipe
 
 Format = Literal["NCHW", "NHWC", "NLC", "NCL", "NC"]
@@ -87,9 +88,13 @@ class LayeredEncoder(Encoder):
 
     @torch.no_grad()
     def _probe(self, name: str) -> dict[str, Format]:
-        """Run one empty picture through the model, to see what its layers look like."""
+        """Run two empty pictures through the model, to see what its layers look like.
+
+        Outputs that aren't laid out by picture (windows, inner patches) are no layers.
+        """
+        pictures = 2
         try:
-            outputs = self._raw(torch.zeros(1, *self.input_shape))
+            outputs = self._raw(torch.zeros(pictures, *self.input_shape))
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise SourceError(
                 f"{name} can't be used as an encoder of pictures: its forward pass failed "
@@ -100,7 +105,7 @@ class LayeredEncoder(Encoder):
         layers = []
         for layer, output in outputs.items():
             form = layout(output, self._channels(layer), channels_last)
-            if form is None:
+            if form is None or output.shape[0] != pictures:
                 continue
             formats[layer] = form
             tokens = as_tokens(output, form)
@@ -182,7 +187,7 @@ def spread(names: list[str]) -> list[str]:
 
 
 def layout(output: Tensor, channels: int, channels_last: bool) -> Format | None:
-    """Return how an output of one picture lies, given its channels (0: not known)."""
+    """Return how an output lies, given its channels (0: not known)."""
     shape = output.shape
     if len(shape) == 2:
         return "NC"
