@@ -355,6 +355,31 @@ def test_an_index_with_strange_layers_is_refused(store: FeatureStore, layers: st
         FeatureStore(store.path).space(SPACE.fingerprint, "mean")
 
 
+def test_an_index_with_strange_places_finds_nothing_wrong(store: FeatureStore) -> None:
+    fill(store, 1, 2, 3)
+    store.close()
+    with sqlite3.connect(store.path / "index.sqlite") as db:
+        rows = db.execute("SELECT example FROM rows ORDER BY example").fetchall()
+        for (example,), place in zip(rows, ("'x'", "-4", "1e300"), strict=True):
+            db.execute(f"UPDATE rows SET position = {place} WHERE example = ?", (example,))
+    db.close()
+    again = FeatureStore(store.path)
+    assert again.missing(SPACE, ids_of(1, 2, 3)).tolist() in ([1, 2], [0, 1, 2])
+    assert np.array_equal(again.read(SPACE, ids_of(), ("a",)), np.empty((0, 2)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_opens_the_index_itself(store: FeatureStore) -> None:
+    fill(store, 1)
+    child = os.fork()
+    if not child:
+        there = store.missing(SPACE, ids_of(1)).tolist() == []
+        fill(store, 2)
+        os._exit(0 if there else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.missing(SPACE, ids_of(1, 2)).tolist() == []
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="RETARGET_CACHE"):

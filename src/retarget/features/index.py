@@ -21,7 +21,11 @@ from retarget.features.segments import Keys
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x52746774  # "Rtgt"
 WAIT_SECONDS = 60.0
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE")
 _CHUNK = 500  # SQLite's oldest limit of variables in a statement is 999
+
+# A forked process may neither use nor close the connections of its parent.
+_INHERITED: list[sqlite3.Connection] = []
 
 _SPACE = "fingerprint, pooling, layers, engine, batch, operations"
 _SCHEMA = """
@@ -87,8 +91,8 @@ class Index:
                 found = {
                     example: (number[segment], position)
                     for example, segment, position in db.execute(
-                        "SELECT example, segment, position FROM rows WHERE space = ? "
-                        f"AND example IN ({','.join('?' * len(part))})",
+                        "SELECT example, segment, CAST(position AS INTEGER) FROM rows "
+                        f"WHERE space = ? AND example IN ({','.join('?' * len(part))})",
                         (key, *part),
                     )
                     if segment in number
@@ -217,7 +221,10 @@ class Index:
                 raise
 
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is None or self._process != os.getpid():
+        if self._connection is not None and self._process != os.getpid():
+            _INHERITED.append(self._connection)
+            self._connection = None
+        if self._connection is None:
             self._connection = _connect(self.path)
             self._process = os.getpid()
         return self._connection
@@ -306,7 +313,7 @@ def told(error: sqlite3.Error | OSError, folder: Path) -> StoreError:
 def _is_full(error: sqlite3.Error | OSError) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-    return "full" in str(error) or "disk I/O error" in str(error)
+    return getattr(error, "sqlite_errorname", "") in _FULL
 
 
 def _room(folder: Path) -> str:
@@ -343,9 +350,9 @@ def _space(
         )
         if not read or batch < 1 or any(side < 1 for layer in read for side in layer.shape):
             raise ValueError(layers)
+        return Space(fingerprint, pooling, read, engine, int(batch), float(operations))
     except (ValueError, TypeError) as error:
         raise StoreError(
             f"the feature store's index is damaged (layers {layers!r:.80}). Run `retarget cache "
             "clear` to start an empty one"
         ) from error
-    return Space(fingerprint, pooling, read, engine, int(batch), float(operations))

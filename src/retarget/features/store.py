@@ -26,7 +26,7 @@ from retarget.features.segments import (
 )
 
 READ_BYTES = 4 << 20  # mapped and checked at a time: bounds the memory of a read
-COMMIT_BYTES = 8 << 20
+COMMIT_BYTES = 4 << 20
 COMMIT_SECONDS = 1.0
 ORPHAN_SECONDS = 24 * 3600.0
 _INDEX = "index.sqlite"
