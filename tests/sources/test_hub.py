@@ -185,3 +185,94 @@ def test_a_hub_that_answers_is_reached(empty_cache, monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         hub.check_reachable("hf:a/b", "a/b")
         server.shutdown()
+
+
+class Shelf:
+    """A hub on this machine: serves folders as repositories, the way its client asks."""
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self):
+                self.answer(with_body=False)
+
+            def do_GET(self):
+                self.answer(with_body=True)
+
+            def answer(self, with_body: bool) -> None:
+                repository, _, name = self.path.lstrip("/").partition("/resolve/main/")
+                path = folders.get(repository, Path("/nowhere")) / name
+                found = bool(name) and path.is_file()
+                body = path.read_bytes() if found else b""
+                self.send_response(200 if found else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("ETag", f'"{len(body):040x}"')
+                self.send_header("X-Repo-Commit", "c" * 40)
+                if not found:
+                    known = repository in folders
+                    self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+                self.end_headers()
+                if with_body:
+                    self.wfile.write(body)
+
+            def log_message(self, *ignored):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def shelf(models, tmp_path):
+    """A hub with one timm model and one of transformers."""
+    import shutil
+    from threading import Thread
+
+    for name, cached in (
+        ("t", "models--timm--test_vit.r160_in1k"),
+        ("h", "models--someone--tiny-vit"),
+    ):
+        shutil.copytree(models / "hub" / cached / "snapshots" / "abc123", tmp_path / name)
+    served = Shelf({"timm/test_vit.r160_in1k": tmp_path / "t", "someone/tiny-vit": tmp_path / "h"})
+    Thread(target=served.server.serve_forever, daemon=True).start()
+    yield served.address
+    served.server.shutdown()
+    served.server.server_close()
+
+
+@pytest.mark.slow
+def test_models_are_fetched_from_a_hub_once_and_then_need_none(shelf, tmp_path):
+    code = (
+        "import sys, os; from retarget.sources.registry import resolve\n"
+        "for uri in sys.argv[1:]:\n"
+        "    source = resolve(uri); was = source.facts.here; source.load()\n"
+        "    print(uri, was, source.facts.here, source.fingerprint)\n"
+    )
+    env = {**os.environ, "HF_ENDPOINT": shelf, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    env |= {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    run = [sys.executable, "-c", code, "timm:test_vit.r160_in1k", "hf:someone/tiny-vit"]
+    first = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120)
+    assert first.returncode == 0, first.stderr
+    assert [line.split()[1:3] for line in first.stdout.splitlines()] == [["False", "True"]] * 2
+    env |= {"HF_HUB_OFFLINE": "1", "RETARGET_CACHE": str(tmp_path / "another")}
+    second = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout == first.stdout.replace("False", "True")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", ["hf:someone/else", "timm:resnet18.a1_in1k"])
+def test_a_model_that_the_hub_does_not_have_is_one_sentence(uri, shelf, tmp_path):
+    code = (
+        "import sys; from retarget.sources.registry import resolve;"
+        "from retarget.core.errors import SourceError\n"
+        "try: resolve(sys.argv[1]).load()\n"
+        "except SourceError as error: print(error)"
+    )
+    env = {**os.environ, "HF_ENDPOINT": shelf, "HF_HUB_OFFLINE": "0"}
+    env |= {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    run = [sys.executable, "-c", code, uri]
+    done = subprocess.run(run, check=True, env=env, capture_output=True, text=True, timeout=120)
+    assert uri in done.stdout
+    assert done.stdout.count("\n") == 1

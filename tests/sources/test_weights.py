@@ -310,3 +310,17 @@ def test_plain_configurations_are_bounded():
         Blueprint.from_record({"library": "os", "architecture": "system", "arguments": {}})
     with pytest.raises(SourceError, match="can't be built"):
         Blueprint("pixels", "pixels").build(0)
+
+
+def test_a_configuration_that_asks_for_far_more_than_its_weights_hold_is_not_built(
+    models, tmp_path
+):
+    vit, hf = copied(models, tmp_path / "vit", "vit"), copied(models, tmp_path / "hf")
+    told = json.loads((vit / "config.json").read_text())
+    told["model_args"] |= {"embed_dim": 40_000, "num_heads": 2}
+    (vit / "config.json").write_text(json.dumps(told))
+    config = json.loads((hf / "config.json").read_text())
+    (hf / "config.json").write_text(json.dumps(config | {"hidden_size": 40_000}))
+    for folder in (vit, hf):
+        with pytest.raises(SourceError, match=r"asks for .* parameters"):
+            resolve(f"file:{folder}").load()

@@ -17,7 +17,7 @@ from retarget.sources.blueprint import Blueprint
 from retarget.sources.random_state import own_random_state
 from retarget.sources.recipe import Recipe
 from retarget.sources.taps import LAST, Grid, LayeredEncoder, spread
-from retarget.sources.weights import fill
+from retarget.sources.weights import check_size, fill
 
 _FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, KeyError, ImportError, OSError)
 
@@ -96,6 +96,8 @@ def _create(blueprint: Blueprint) -> nn.Module:
 
 def build_hf(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfEncoder:
     """Return the encoder of a blueprint with these weights, or random ones of this seed."""
+    if not isinstance(weights, int):
+        check_size(lambda: _create(blueprint), weights, blueprint.architecture)
     with _quiet(), own_random_state(weights if isinstance(weights, int) else 0):
         model = _create(blueprint)
     model = model.float()
@@ -113,6 +115,7 @@ def converted(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> dict[str, 
     """
     from transformers import MODEL_MAPPING
 
+    check_size(lambda: _create(blueprint), tensors, blueprint.architecture)
     with _quiet(), own_random_state(0):
         config = _configuration(blueprint.arguments, blueprint.architecture)
         try:

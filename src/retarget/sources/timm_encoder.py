@@ -14,7 +14,7 @@ from retarget.sources.random_state import own_random_state
 from retarget.sources.recipe import Recipe
 from retarget.sources.taps import Grid, TappedEncoder
 from retarget.sources.timm_config import recipe_of
-from retarget.sources.weights import check_safetensors, fill
+from retarget.sources.weights import check_safetensors, check_size, fill
 
 
 class TimmEncoder(TappedEncoder):
@@ -85,6 +85,8 @@ def create(blueprint: Blueprint) -> nn.Module:
 
 def build_timm(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> TimmEncoder:
     """Return the encoder of a blueprint with these weights, or random ones of this seed."""
+    if blueprint.arguments and not isinstance(weights, int):
+        check_size(lambda: create(blueprint), weights, blueprint.architecture)
     with own_random_state(weights if isinstance(weights, int) else 0):
         model = create(blueprint)
     if not isinstance(weights, int):

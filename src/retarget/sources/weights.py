@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MAX_HEADER = 25_000_000
 MAX_TENSORS = 100_000
 MAX_JSON = 4_000_000
+SPARE_NUMBERS = 10_000_000
 STATE_DICTS = (".pt", ".pth", ".bin")
 _REFUSED = {
     ".pkl": "pickles can run code",
@@ -129,6 +130,23 @@ def _shapes(header: Any, room: int) -> dict[str, tuple[int, ...]]:
             raise ValueError(f"tensor {printable(name)!r} claims {wanted:,} bytes it doesn't have")
         shapes[name] = tuple(shape)
     return shapes
+
+
+def check_size(
+    create: "Callable[[], nn.Module]", weights: "Mapping[str, Tensor]", what: str
+) -> None:
+    """Raise `SourceError` if a configuration asks for far more numbers than its weights hold,
+    before they are allocated."""
+    import torch
+
+    with torch.device("meta"):
+        asked = sum(parameter.numel() for parameter in create().parameters())
+    held = sum(value.numel() for value in weights.values())
+    if asked > 2 * held + SPARE_NUMBERS:
+        raise SourceError(
+            f"The configuration of {what} asks for {asked:,} parameters, but its weights hold "
+            f"{held:,} numbers. It was not built; the two don't belong together."
+        )
 
 
 def fill(model: "nn.Module", weights: "Mapping[str, Tensor]", what: str) -> None:
