@@ -61,7 +61,7 @@ def test_accuracy_of_single_examples_is_wilsons_interval(right, wrong):
     n = right + wrong
     e = interval("accuracy", "classification", *answers(right, wrong))
     # One example less in the variance, and t instead of the normal quantile.
-    seen = (n - 1) * 4 * right * wrong / n**2
+    seen = (n - 1) * 2 * math.sqrt(right * wrong) / n
     effect = (seen * n / (n - 1) + 4) / (seen + 4)
     low, high = wilson(right / n, n / effect, stats.t.ppf(0.975, n + 3))
     assert (e.low, e.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))

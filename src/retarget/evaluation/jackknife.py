@@ -13,7 +13,7 @@ import numpy as np
 from retarget.core.types import FloatArray, IntArray
 
 PRIOR_DEGREES = 4.0
-PRIOR_CORRELATION = 0.05  # within groups, before anything was seen
+PRIOR_CORRELATION = 0.1  # within groups, before anything was seen
 CROSSING = 4.0
 
 

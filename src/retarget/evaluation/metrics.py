@@ -110,7 +110,8 @@ class Metric:
         """Return the value on a sample, NaN where it is not defined."""
         if len(sample) == 0 or sample.predictions.size == 0:
             return float("nan")
-        return self.statistic.value(sample)
+        low, high = self.bounds  # which rounding may overstep
+        return float(np.clip(self.statistic.value(sample), low, high))
 
 
 def metric(name: str, kind: Kind) -> Metric:
