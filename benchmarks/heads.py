@@ -3,7 +3,8 @@
 Both choose one of the same strengths by log-loss on the same folds and fit on all rows with it.
 The peer gets its quickest setting that converges: its two quick solvers for multinomial models are
 tried on features at two scales, and one process a core. Features look like those of a pretrained
-network: many, positive, correlated. Both are judged on rows that neither saw.
+network: many, positive, correlated. Every repetition draws anew, and
+both are judged on rows that neither saw.
 
     python benchmarks/heads.py [--repeat 3] [--examples 200 1000 4000] [--cpu]
 
@@ -167,18 +168,14 @@ def main() -> None:
     ours(warm), peer(warm, solver="lbfgs")
     lines = []
     for n in asked.examples:
-        data = draw(n, np.random.default_rng(n))
         print(f"{n:,} examples: the peer's settings", flush=True)
-        parameters = quickest(data)
-        pairs = [_pair(data, parameters) for _ in range(asked.repeat)]
+        parameters = quickest(draw(n, np.random.default_rng(n)))
+        draws = [draw(n, np.random.default_rng([n, i])) for i in range(asked.repeat)]
+        pairs = [(ours(data), peer(data, **parameters)) for data in draws]
         ratio = float(np.median([b.seconds / a.seconds for a, b in pairs]))
         lines += _lines(n, ratio, *pairs[-1])
     print("\n  examples  who      seconds  strength  log-loss  accuracy  faster  target")
     print("\n".join(lines))
-
-
-def _pair(data: Draw, parameters: dict[str, Any]) -> tuple[Result, Result]:
-    return ours(data), peer(data, **parameters)
 
 
 def _lines(n: int, ratio: float, a: Result, b: Result) -> list[str]:

@@ -13,7 +13,7 @@ TOLERANCE = 1e-6
 TRIES = 12
 LEAST_CURVATURE = 1e-7
 LEAST_CHANCE = 1e-30
-LEAST_LOSS = 1e-3
+LEAST_LOSS = 1e-5
 LONGEST = 64.0
 
 
@@ -131,13 +131,13 @@ class _Solver:
             self.weights,
             self.present,
             solution,
-            self._product(solution, self.rows.T),
+            self._logits(solution),
             *(nothing, nothing, nothing),
         )
         at.chances = _chances(at.logits, at.present)
         at.gradient = self._gradient(at, penalty)
         spread = at.chances * (1 - at.chances) * at.weights
-        at.scale = 1 / np.maximum(self._product(spread, self.squares) + penalty, LEAST_CURVATURE)
+        at.scale = 1 / np.maximum(_sums(spread, self.squares) + penalty, LEAST_CURVATURE)
         return at
 
     def _search(self, at: _Active, step: FloatArray, penalty: FloatArray) -> FloatArray:
@@ -145,7 +145,7 @@ class _Solver:
 
         Logits are linear in the weights, so trying another length needs no matrix product.
         """
-        along = self._product(step, self.rows.T)
+        along = self._logits(step)
         slope = _dot(at.gradient, step)
         linear, quadratic = _dot(penalty * at.solution, step), _dot(penalty * step, step)
         bracket = _Bracket(slope)
@@ -159,11 +159,13 @@ class _Solver:
 
     def _gradient(self, at: _Active, penalty: FloatArray) -> FloatArray:
         residual = (at.chances - at.targets) * at.weights
-        return self._product(residual, self.rows) + penalty * at.solution
+        return _sums(residual, self.rows) + penalty * at.solution
 
-    def _product(self, left: FloatArray, right: FloatArray) -> FloatArray:
-        flat = left.reshape(-1, left.shape[2]) @ right
-        return np.asarray(flat.reshape(*left.shape[:2], -1))
+    def _logits(self, solution: FloatArray) -> FloatArray:
+        flat = solution.reshape(-1, solution.shape[2])
+        # Measured: quicker in this order, with few columns by a third.
+        logits = np.ascontiguousarray((self.rows @ flat.T).T)
+        return np.asarray(logits.reshape(*solution.shape[:2], -1))
 
 
 class _Bracket:
@@ -219,6 +221,12 @@ class _History:
         for (step, change, inverse), share in zip(self.pairs, reversed(shares), strict=True):
             q += (share - inverse * _dot(change, q))[:, None, None] * step
         return q
+
+
+def _sums(shares: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return the sums of rows (n, r) by shares (B, K, n): (B, K, r)."""
+    flat = shares.reshape(-1, shares.shape[2]) @ rows
+    return np.asarray(flat.reshape(*shares.shape[:2], -1))
 
 
 def _chances(logits: FloatArray, present: FloatArray) -> FloatArray:

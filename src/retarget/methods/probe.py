@@ -6,12 +6,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from retarget.core.hashing import hash_bytes
 from retarget.core.types import BoolArray, FloatArray, IntArray, Kind
 from retarget.methods.base import Labels, Method, register_method
 from retarget.methods.heads import LinearHead
 from retarget.methods.logistic import Problems, solve_path
 from retarget.methods.ridge import Ridge
-from retarget.methods.rotation import rotate
+from retarget.methods.rotation import Rotation, rotate
 
 STRENGTHS = tuple(float(f"{s:.2g}") for s in np.geomspace(5e-2, 2e-6, 8))
 RIDGE_STRENGTHS = tuple(float(f"{s:.2g}") for s in np.geomspace(1e0, 1e-5, 8))
@@ -19,6 +20,9 @@ NUMBERS_AT_ONCE = 1 << 24
 # Measured: beyond this size a rotation costs more than the iterations it saves.
 ROTATE_UP_TO = 1500
 STRIDE = 5.0
+REMEMBERED_UP_TO = 1 << 23
+
+_last: dict[str, Rotation] = {}
 
 
 @register_method
@@ -65,7 +69,7 @@ class Probe(Method):
             return found
         rows = _centred(x, _mean(x))
         if min(rows.shape) <= ROTATE_UP_TO:
-            rows = rotate(rows).coordinates
+            rows = _rotated(rows).coordinates
         at_once = max(1, NUMBERS_AT_ONCE // (len(x) * labels.outputs))
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once]
@@ -83,7 +87,7 @@ class Probe(Method):
             return LinearHead(slopes[None].astype(np.float32), np.array([constant]))
         centre = _mean(x)
         rows = _centred(x, centre)
-        rotation = rotate(rows) if min(rows.shape) <= ROTATE_UP_TO else None
+        rotation = _rotated(rows) if min(rows.shape) <= ROTATE_UP_TO else None
         used = rows if rotation is None else rotation.coordinates
         *_, (weights, biases) = _path(
             used, labels, everything, _down_to(setting), self.class_weight
@@ -99,6 +103,17 @@ def _mean(x: FloatArray) -> FloatArray:
 
 def _centred(x: FloatArray, centre: FloatArray) -> FloatArray:
     return np.asarray(x - centre.astype(np.float32), dtype=np.float32)
+
+
+def _rotated(rows: FloatArray) -> Rotation:
+    """Return the rotation of rows, at once if they are the last ones: a fit follows its choice."""
+    if rows.size > REMEMBERED_UP_TO:
+        return rotate(rows)
+    key = hash_bytes(repr(rows.shape).encode(), rows.tobytes())
+    found = _last.get(key) or rotate(rows)
+    _last.clear()
+    _last[key] = found
+    return found
 
 
 def _down_to(setting: float) -> tuple[float, ...]:
