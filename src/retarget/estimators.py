@@ -111,7 +111,7 @@ class _Transfer(_FromPictures):
         trial = attempt(evidence, candidate)
         self.model_ = refit(evidence, trial, classes, config.pooling)
         self.setting_ = trial.settings[0]
-        self.fingerprint_ = resolve(table.uri).fingerprint
+        self.fingerprint_ = read.fingerprint
         self.left_out_ = np.array(sorted(read.lost), dtype=np.int64)
 
     def _predict(self, X: Any) -> FloatArray:
@@ -305,14 +305,15 @@ class FeatureExtractor(TransformerMixin, _FromPictures):  # type: ignore[misc]  
 
     def _learn(self, X: Any) -> Table:
         config = self._config()
-        table = _asked_features(listed(X), config).whole()
+        read = _asked_features(listed(X), config)
+        table = read.whole()
         methods = methods_for("classification", ("probe",))
         (candidate,) = candidates((table,), methods, config.layers)
         self.layers_ = candidate.layers
         self.widths_ = tuple(table.layer(name).shape[1] for name in candidate.layers)
         self.source_ = table.uri
         self.pooling_ = config.pooling
-        self.fingerprint_ = resolve(table.uri).fingerprint
+        self.fingerprint_ = read.fingerprint
         return table
 
     def _columns(self, table: Table) -> FloatArray:

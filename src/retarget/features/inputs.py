@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from retarget.core.errors import DataError, UnreadableInput
+from retarget.core.errors import DataError
 from retarget.core.text import count
 from retarget.core.types import IntArray, Modality, StrArray
 from retarget.features.extract import extract
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.sources.source import Source
-from retarget.tasks.ledger import identify_files
 from retarget.tasks.memory import as_reference, names_of
-from retarget.tasks.modalities import identify
+from retarget.tasks.rows import identify_column
 from retarget.tasks.task import Examples, Task
 
 MOST_NAMED = 20
@@ -28,12 +27,14 @@ class InputFeatures:
 
     Attributes:
         table: features of the inputs that could be read.
+        fingerprint: of the source that they came from.
         rows: which inputs these are, in order.
         ids: their content hashes.
         lost: row → clause that begins with the input's name and says why it can't be read.
     """
 
     table: Table
+    fingerprint: str
     rows: IntArray
     ids: StrArray
     lost: Mapping[int, str]
@@ -67,7 +68,9 @@ def input_features(
         DataError: none can be read. `SourceError`, `UsageError`: as `extract` raises.
     """
     modality = source.facts.modality
-    ids, reasons = _identify(inputs, modality)
+    identified = identify_column(inputs, modality)
+    ids = np.array(identified.ids, dtype=np.str_)
+    reasons = {i: trouble.reason for i, trouble in identified.troubles.items()}
     names = names_of(inputs)
     found = np.array([i for i in range(len(inputs)) if i not in reasons], dtype=np.int64)
     features = {}
@@ -82,7 +85,8 @@ def input_features(
         raise DataError(f"{_told(lost, len(inputs))} Give some that can be read.")
     kept = np.flatnonzero([i not in lost for i in found.tolist()])
     table = Table.read(features[source.uri], kept)
-    return InputFeatures(table, found[kept], ids[found[kept]], lost)
+    rows = found[kept]
+    return InputFeatures(table, source.fingerprint, rows, ids[rows], lost)
 
 
 def listed(inputs: Any) -> list[Any]:
@@ -104,21 +108,6 @@ def listed(inputs: Any) -> list[Any]:
     if not references:
         raise DataError("The list is empty. Give paths, PIL images or arrays.")
     return references
-
-
-def _identify(inputs: Sequence[Any], modality: Modality) -> tuple[StrArray, dict[int, str]]:
-    """Return (n,) content hashes, and row → reason where there is none."""
-    paths = [i for i, value in enumerate(inputs) if isinstance(value, Path)]
-    files = identify_files([inputs[i] for i in paths])
-    known = dict(zip(paths, files.ids, strict=True))
-    reasons = {paths[i]: trouble.reason for i, trouble in files.troubles.items()}
-    for i, value in enumerate(inputs):
-        if i not in known:
-            try:
-                known[i] = identify(modality, value)
-            except UnreadableInput as reason:
-                reasons[i] = str(reason)
-    return np.array([known.get(i, "") for i in range(len(inputs))], dtype=np.str_), reasons
 
 
 def _task(modality: Modality, inputs: Sequence[Any], names: Sequence[str], ids: StrArray) -> Task:

@@ -141,7 +141,7 @@ def _identify(rows: Rows) -> tuple[list[str], dict[int, Trouble]]:
     troubles: dict[int, Trouble] = {}
     columns: list[list[str]] = []
     for name, references in rows.inputs.items():
-        identified = _identify_column(references, rows.modalities[name])
+        identified = identify_column(references, rows.modalities[name])
         columns.append(list(identified.ids))
         for i, trouble in identified.troubles.items():
             troubles.setdefault(i, trouble)
@@ -151,7 +151,8 @@ def _identify(rows: Rows) -> tuple[list[str], dict[int, Trouble]]:
     return [hash_bytes(*(part.encode() for part in parts)) for parts in joined], troubles
 
 
-def _identify_column(references: Sequence[Any], modality: Modality) -> Identified:
+def identify_column(references: Sequence[Any], modality: Modality) -> Identified:
+    """Return the content hash of every reference of one input, and which have none and why."""
     if isinstance(references, Files):
         return identify_files(references)
     ids = [""] * len(references)
