@@ -44,7 +44,7 @@ def test_a_sound_graph_is_kept_and_read(tmp_path: Path) -> None:
 def test_weights_in_another_file_are_refused(location: str) -> None:
     model = graph()
     outside(model.graph.initializer[0], location)
-    with pytest.raises(GraphError):
+    with pytest.raises(GraphError, match="another file"):
         check_graph(model.SerializeToString())
 
 
@@ -60,7 +60,7 @@ def test_weights_in_another_file_are_refused_inside_an_inner_graph() -> None:
     z = helper.make_tensor_value_info("z", TensorProto.FLOAT, [2])
     outer = helper.make_graph([node], "o", [], [z], [condition])
     model = helper.make_model(outer, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    with pytest.raises(GraphError):
+    with pytest.raises(GraphError, match="another file"):
         check_graph(model.SerializeToString())
 
 

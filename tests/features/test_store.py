@@ -17,6 +17,7 @@ from retarget.core.paths import cache_dir
 from retarget.features import segments
 from retarget.features import store as stores
 from retarget.features.features import Features, Space, StoredLayer
+from retarget.features.index import Index
 from retarget.features.segments import segment_files
 from retarget.features.store import FeatureStore
 
@@ -196,6 +197,28 @@ def test_a_segment_that_is_cut_short_loses_only_what_was_cut(store: FeatureStore
     fill(store, 1, 2, 3)
     os.truncate(segment_files(store.path / "segments")[0], 2 * segments.Records.of(SPACE).size + 3)
     assert store.missing(SPACE, ids_of(1, 2, 3)).tolist() == [2]
+
+
+def test_numbers_are_on_the_disk_before_the_index_names_them(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create(SPACE)
+    seen = []
+    fsync, add = os.fsync, Index.add
+
+    def synced(handle: int) -> None:
+        fsync(handle)
+        seen.append(("disk", os.fstat(handle).st_size))
+
+    def added(self: Index, *arguments: object) -> None:
+        seen.append(("index", 0))
+        add(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Index, "add", added)
+    with store.writer(SPACE) as writer:
+        writer.append(ids_of(1, 2), rows_of(1, 2))
+    assert seen == [("disk", 2 * segments.Records.of(SPACE).size), ("index", 0)]
 
 
 def test_several_processes_write_one_store_at_once(tmp_path: Path) -> None:

@@ -84,15 +84,19 @@ def check_graph(graph: bytes) -> None:
 
     try:
         model = onnx.load_model_from_string(graph)
-        onnx.checker.check_model(model)
     except Exception as error:
-        # protobuf and the checker each have errors of their own
+        # protobuf has errors of its own
         raise GraphError("it is not a valid ONNX graph") from error
+    if any(tensor.external_data or tensor.data_location for tensor in _tensors(model.graph)):
+        raise GraphError("its weights lie in another file")
     domains = {opset.domain for opset in model.opset_import}
     if model.functions or not domains <= _DOMAINS:
         raise GraphError(f"it uses operators of {sorted(domains - _DOMAINS)} or own functions")
-    if any(tensor.external_data or tensor.data_location for tensor in _tensors(model.graph)):
-        raise GraphError("its weights lie in another file")
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:
+        # the checker too
+        raise GraphError("it is not a valid ONNX graph") from error
 
 
 def _tensors(graph: Any) -> Iterable[Any]:
