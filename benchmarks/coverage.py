@@ -13,6 +13,7 @@ import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import erf, sqrt
 
@@ -74,6 +75,7 @@ def separation(auroc: float) -> float:
     return low
 
 
+@cache
 def slopes(auroc: float) -> tuple[Array, Array]:
     """Return the difference of class means and the regression coefficients, (d,) each."""
     direction = np.array([0.5, 0.4, 0.6, 0.48])

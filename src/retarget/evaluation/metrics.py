@@ -281,7 +281,8 @@ def _share(name: str, title: str, kinds: frozenset[Kind], up: bool, statistic: S
 
 
 def _order(name: str, title: str, statistic: Statistic) -> Metric:
-    return Metric(name, title, _BOTH, True, (0.0, 1.0), statistic, Share(ordinal, crossing=1.5))
+    scale = Share(ordinal, crossing=1.5, disagreements=0.5)
+    return Metric(name, title, _BOTH, True, (0.0, 1.0), statistic, scale)
 
 
 def _loss(

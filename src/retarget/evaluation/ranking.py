@@ -187,18 +187,25 @@ def _weight_below(
     """Return for each row the weight of lower scores in its block (ties half), and of all."""
     order = np.lexsort((scores, block))
     s, b = scores[order], block[order]
-    new_block = np.r_[True, b[1:] != b[:-1]]
-    new_tie = new_block | np.r_[True, s[1:] != s[:-1]]
-    running = np.r_[0.0, np.cumsum(weights[order])]
+    new_block = _changes(b)
+    new_tie = new_block | _changes(s)
+    running = np.concatenate([[0.0], np.cumsum(weights[order])])
     tie, blk = np.cumsum(new_tie) - 1, np.cumsum(new_block) - 1
-    tie_edges = np.r_[np.flatnonzero(new_tie), len(s)]
-    block_edges = np.r_[np.flatnonzero(new_block), len(s)]
+    tie_edges = np.append(np.flatnonzero(new_tie), len(s))
+    block_edges = np.append(np.flatnonzero(new_block), len(s))
     start, end = running[tie_edges[:-1]], running[tie_edges[1:]]
     first, last = running[block_edges[:-1]], running[block_edges[1:]]
     below, total = np.empty(len(s)), np.empty(len(s))
     below[order] = (start + end)[tie] / 2 - first[blk]
     total[order] = (last - first)[blk]
     return below, total
+
+
+def _changes(ordered: FloatArray | IntArray) -> BoolArray:
+    """Return (n,) whether each is the first or differs from the one before."""
+    new = np.ones(len(ordered), np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
+    return new
 
 
 def _average_precision(
@@ -208,9 +215,9 @@ def _average_precision(
     order = np.argsort(-scores, kind="stable")
     s, w = scores[order], weights[order]
     hit = np.where(positive[order], w, 0.0)
-    new_tie = np.r_[True, s[1:] != s[:-1]]
+    new_tie = _changes(s)
     tie = np.cumsum(new_tie) - 1
-    ends = np.r_[np.flatnonzero(new_tie)[1:], len(s)] - 1
+    ends = np.append(np.flatnonzero(new_tie)[1:], len(s)) - 1
     seen, right = np.cumsum(w)[ends][tie], np.cumsum(hit)[ends][tie]
     precision, mass = right / seen, hit.sum()
     value = float((hit * precision).sum() / mass)

@@ -16,8 +16,8 @@ from retarget.evaluation.jackknife import PRIOR_DEGREES, Design
 from retarget.evaluation.quantiles import t_quantile
 
 BISECTIONS = 40
-DISAGREEMENTS = 1.5  # imagined between two models
 TINY = 1e-12
+UNSETTLED = 1.75
 
 
 class Scale(Protocol):
@@ -57,11 +57,13 @@ class Share:
     It holds every truth from which the value is no further than t standard errors *of that
     truth*, so it neither collapses nor leaves [0, 1] where all is right or all is wrong.
     `unit` is the variance to expect at a truth, per unit of leverage; `crossing` by how much more
-    than that of other metrics its variance grows under cross-fitting.
+    than that of other metrics its variance grows under cross-fitting; `disagreements` between two
+    models are imagined before any is seen.
     """
 
     unit: Callable[[float], float]
     crossing: float = 1.0
+    disagreements: float = 1.5
     how: str = "Wilson score, jackknife"
 
     def interval(
@@ -84,7 +86,7 @@ class Share:
         if design.degrees == 0:
             return 2.0
         middle = (values[0] + values[1]) / 2
-        imagined = DISAGREEMENTS * (4 * self.unit(0.5) * design.leverage) ** 2
+        imagined = self.disagreements * (4 * self.unit(0.5) * design.leverage) ** 2
         total = design.variance(left - (values[0] - values[1])) + imagined
         t = t_quantile((1 + level) / 2, design.degrees)
         return t * sqrt(total * _unsettled(middle, design))
@@ -138,13 +140,16 @@ class Loss:
         self, values: tuple[float, float], left: FloatArray, design: Design, level: float
     ) -> float:
         """See `Scale`. Skewed differences tell less of their variance: half of the degrees of
-        freedom count."""
+        freedom count. Models with like losses differ by what their fitting left to chance, so
+        cross-fitting widens their difference most, up to twice the variance."""
+        worse, better = sorted((1 - v if self.rest else v for v in values), reverse=True)
         if design.degrees == 0:
-            a, b = (1 - v if self.rest else v for v in values)
-            return t_quantile((1 + level) / 2, 1.0) * max(a + b, TINY)
+            return t_quantile((1 + level) / 2, 1.0) * max(worse + better, TINY)
         degrees = min(design.degrees, max(2.0, design.degrees / 2))
+        alike = (max(better, TINY) / max(worse, TINY)) ** self.power
+        crossing = 1 + min(1.0, (design.crossing - 1) * UNSETTLED * alike)
         total = design.variance(left - (values[0] - values[1]))
-        return t_quantile((1 + level) / 2, degrees) * sqrt(total * design.crossing)
+        return t_quantile((1 + level) / 2, degrees) * sqrt(total * crossing)
 
 
 @dataclass(frozen=True)
