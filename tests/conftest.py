@@ -1,9 +1,13 @@
 """Fixtures for every room: a cache of one's own, and the shared data where it is."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+TINY = "random:resnet10t"
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +27,48 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set RETARGET_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def draw_pictures() -> Callable[..., Path]:
+    """Give a maker of picture folders: two classes that differ in brightness and texture."""
+
+    def draw(folder: Path, split: str = "", each: int = 14, seed: int = 0) -> Path:
+        from PIL import Image
+
+        generator = np.random.default_rng(seed)
+        for label, level in (("dark", 70), ("light & <b>bold<b>", 170)):
+            place = folder / split / label
+            place.mkdir(parents=True, exist_ok=True)
+            for i in range(each):
+                noise = generator.normal(level, 45, size=(40, 48, 3))
+                pixels = np.clip(noise + generator.normal(0, 25), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(place / f"{seed}-{i}.png")
+        return folder
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory, draw_pictures: Callable[..., Path]) -> Path:
+    """Return a folder with train and test pictures of two classes, one of them broken."""
+    folder = tmp_path_factory.mktemp("data") / "pictures"
+    draw_pictures(folder, "train", 14, seed=1)
+    draw_pictures(folder, "test", 8, seed=2)
+    (folder / "train" / "dark" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """Return the directory of one small run, made once for all tests that only read it."""
+    from retarget import api
+
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RETARGET_CACHE", str(tmp_path_factory.mktemp("run-cache")))
+    try:
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        api.fit(pictures, sources=[TINY], out=str(folder), engine="eager")
+        return folder
+    finally:
+        patch.undo()

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from retarget.api import compare as compare
     from retarget.api import evaluate as evaluate
     from retarget.api import fit as fit
     from retarget.api import inspect as inspect
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Run": "retarget.run",
     "RetargetError": "retarget.core.errors",
+    "compare": "retarget.api",
     "evaluate": "retarget.api",
     "fit": "retarget.api",
     "inspect": "retarget.api",
@@ -33,7 +35,7 @@ _HOME = {
     "open_task": "retarget.api",
 }
 
-__all__ = ["RetargetError", "Run", "evaluate", "fit", "inspect", "load_run", "open_task"]
+__all__ = ["RetargetError", "Run", "compare", "evaluate", "fit", "inspect", "load_run", "open_task"]
 
 
 def __getattr__(name: str) -> Any:

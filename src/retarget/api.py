@@ -201,4 +201,10 @@ def _with_random(material: Material, chosen: str, config: FitConfig) -> Material
     """Add the chosen architecture with random weights, where it is asked for."""
     if "random" not in config.baselines:
         return material
-    return material.joined(_gather(material.task, [resolve(chosen).random(config.seed)], config))
+    return material.with_source(
+        resolve(chosen).random(config.seed),
+        store=FeatureStore(),
+        pooling=config.pooling,
+        engine=config.engine,
+        device=config.device,
+    )

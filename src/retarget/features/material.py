@@ -44,11 +44,22 @@ class Material:
         labelled = np.flatnonzero(self.task.labelled)
         return {uri: Table.read(self.features[uri], labelled) for uri in uris}
 
-    def joined(self, other: "Material") -> "Material":
-        """Return this with the features that another pass over the same examples found."""
-        known = {cost.source for cost in self.costs}
-        costs = (*self.costs, *(c for c in other.costs if c.source not in known))
-        return replace(self, features={**other.features, **self.features}, costs=costs)
+    def with_source(
+        self,
+        source: Source,
+        *,
+        store: FeatureStore,
+        pooling: Pooling = "mean",
+        engine: str = "auto",
+        device: str = "auto",
+    ) -> "Material":
+        """Return this with the features of one more source."""
+        made = extract(
+            self.task, [source], store=store, pooling=pooling, engine=engine, device=device
+        )
+        return replace(
+            self, features={**self.features, **made.features}, costs=(*self.costs, *made.costs)
+        )
 
 
 def gather(

@@ -11,6 +11,7 @@ import numpy as np
 from retarget.core.errors import SourceError
 from retarget.core.paths import written_whole
 from retarget.core.types import FloatArray, Kind, Pooling
+from retarget.evaluation.calibration import apply_temperature
 from retarget.methods.base import HEADS, Head, log_softmax
 from retarget.methods.scale import BlockScale
 
@@ -97,7 +98,7 @@ def combine(kind: Kind, outputs: Sequence[FloatArray], temperature: float) -> Fl
     if kind == "regression":
         return np.asarray(np.mean([o[:, 0] for o in outputs], axis=0))
     probabilities = np.mean([to_probabilities(kind, o) for o in outputs], axis=0)
-    return probabilities if temperature == 1.0 else tempered(kind, probabilities, temperature)
+    return apply_temperature(probabilities, temperature, kind)
 
 
 def to_probabilities(kind: Kind, outputs: FloatArray) -> FloatArray:
@@ -105,11 +106,6 @@ def to_probabilities(kind: Kind, outputs: FloatArray) -> FloatArray:
     if kind == "classification":
         return np.asarray(np.exp(log_softmax(outputs)))
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * outputs)))
-
-
-def tempered(kind: Kind, probabilities: FloatArray, temperature: float) -> FloatArray:
-    """Return probabilities with their log-odds divided by `temperature`."""
-    return to_probabilities(kind, log_odds(kind, probabilities) / temperature)
 
 
 def log_odds(kind: Kind, probabilities: FloatArray) -> FloatArray:

@@ -102,7 +102,7 @@ def write_run(fitted: Fitted, stage: Path) -> RunRecord:
     clock, study, ours = fitted.clock, fitted.study, fitted.ours
     with clock("judging"):
         evaluation = _evaluation(fitted)
-        gains = _gains(fitted)
+        gains = _gains(fitted, evaluation.metric)
     with clock("learning curve"):
         curve = _curve(fitted) if fitted.config.learning_curve else None
     with clock("saving"):
@@ -124,10 +124,10 @@ def write_run(fitted: Fitted, stage: Path) -> RunRecord:
         gain=gains,
         verdict=verdict(
             gains,
-            study.metric,
+            evaluation.metric,
             against,
             judged=len(study.protocol.judging),
-            labelled=len(study.protocol.choosing),
+            labelled=len(study.labelled),
         ),
         learning_curve=curve,
         mistakes=mistakes,
@@ -161,12 +161,12 @@ def _evaluation(fitted: Fitted) -> Evaluation:
     )
 
 
-def _gains(fitted: Fitted) -> dict[str, Gain]:
+def _gains(fitted: Fitted, metric: str) -> dict[str, Gain]:
     study = fitted.study
     examples, rows = study.task.examples, study.protocol.judging
     return {
         baseline.name: gain(
-            study.metric,
+            metric,
             study.task.kind,
             examples.targets[rows],
             fitted.ours.predictions,
@@ -182,7 +182,13 @@ def _gains(fitted: Fitted) -> dict[str, Gain]:
 def _curve(fitted: Fitted) -> LearningCurve:
     ours = fitted.ours
     sizes, scores = measure_curve(ours.evidence, ours.selection.chosen, fitted.config.seed)
-    return fit_curve(fitted.study.metric, sizes, scores, seed=fitted.config.seed)
+    return fit_curve(
+        fitted.study.metric,
+        sizes,
+        scores,
+        labels=len(ours.evidence.labels),
+        seed=fitted.config.seed,
+    )
 
 
 def _judged_table(fitted: Fitted) -> JudgedTable:

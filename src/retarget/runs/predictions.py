@@ -1,5 +1,6 @@
 """`predictions.parquet`: what every judging example was told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,17 +45,36 @@ def write_predictions(table: JudgedTable, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, Any] = {
-        "id": table.ids.tolist(),
-        "name": list(table.names),
-        "target": table.targets.tolist(),
-        "prediction": table.predictions.tolist(),
-        "group": table.groups.tolist(),
-        "domain": table.domains.tolist(),
-        "fold": table.folds.tolist(),
+    columns = {
+        "id": _strings(table.ids),
+        "name": _strings(table.names),
+        "target": _numbers(table.targets),
+        "prediction": _numbers(table.predictions),
+        "group": _strings(table.groups),
+        "domain": _strings(table.domains),
+        "fold": _numbers(table.folds),
     }
     with written_whole(path) as part:
-        pq.write_table(pa.table(columns), part)
+        pq.write_table(pa.Table.from_arrays(list(columns.values()), list(columns)), part)
+
+
+# `pa.array` imports pandas where it is installed, which takes a second; buffers do not.
+def _numbers(values: FloatArray | IntArray) -> Any:
+    import pyarrow as pa
+
+    kind = pa.int64() if values.dtype.kind == "i" else pa.float64()
+    flat = np.ascontiguousarray(values, dtype=np.int64 if values.dtype.kind == "i" else np.float64)
+    column = pa.Array.from_buffers(kind, flat.size, [None, pa.py_buffer(flat)])
+    return column if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(column, len(flat[0]))
+
+
+def _strings(values: Sequence[str] | StrArray) -> Any:
+    import pyarrow as pa
+
+    encoded = [str(value).encode("utf-8", "backslashreplace") for value in values]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.large_string(), len(encoded), buffers)
 
 
 def read_predictions(path: Path) -> JudgedTable:

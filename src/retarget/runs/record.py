@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from retarget.core.types import IntArray
+from retarget.core.types import FloatArray, IntArray
 from retarget.evaluation.protocol import Protocol
 from retarget.features.material import Material
 from retarget.runs.schema import Chosen, MapPoint, ProblemRecord, ProtocolRecord, TaskRecord
@@ -18,6 +18,7 @@ from retarget.tasks.task import Problem, Task
 
 NAMED = 50
 MAPPED = 1_000
+ITERATIONS = 30
 LIBRARIES = ("retarget", "numpy", "torch", "timm", "transformers", "onnxruntime", "pillow")
 
 
@@ -80,7 +81,7 @@ def protocol_record(protocol: Protocol, task: Task) -> ProtocolRecord:
 
 
 def trial_records(judged: Judged) -> tuple[TrialRecord, ...]:
-    """Describe every trial behind the model handed over, best first."""
+    """Describe every trial behind the model handed over, in the order of sources and depth."""
     selection, evidence = judged.selection, judged.evidence
     made = [_trial_record(trial, evidence, trial is selection.chosen) for trial in selection.trials]
     return tuple(sorted(made, key=lambda t: t.loss))
@@ -124,9 +125,7 @@ def feature_map(judged: Judged, material: Material, judging: IntArray) -> tuple[
     features = material.features[judged.model.source]
     member = judged.model.members[0]
     x = member.scale(np.concatenate([features.layer(n, rows) for n in member.layers], axis=1))
-    x = x - x.mean(axis=0)
-    values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
-    places = vectors[:, ::-1][:, :2] * np.sqrt(np.maximum(values[::-1][:2], 0.0))
+    places = _principal(x - x.mean(axis=0))
     apart = set(map(int, judging))
     return tuple(
         MapPoint(
@@ -138,6 +137,18 @@ def feature_map(judged: Judged, material: Material, judging: IntArray) -> tuple[
         )
         for i, row in enumerate(rows)
     )
+
+
+def _principal(x: FloatArray) -> FloatArray:
+    """Return (n, 2) coordinates on the two directions of most variance, by orthogonal iteration."""
+    width = x.shape[1]
+    if width < 2:
+        return np.pad(x, ((0, 0), (0, 2 - width))).astype(np.float64)
+    start = np.random.default_rng(0).normal(size=(width, 2)).astype(np.float32)
+    basis = np.linalg.qr(start)[0]
+    for _ in range(ITERATIONS):
+        basis = np.linalg.qr(x.T @ (x @ basis))[0]
+    return np.asarray(x @ basis, dtype=np.float64)
 
 
 def _label(task: Task, row: int) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from retarget.core.config import FitConfig
 from retarget.core.types import Kind
@@ -95,7 +95,7 @@ class Mistake(Record):
     target: str
     predicted: str
     confidence: float
-    picture: str | None = None
+    picture: str | None = Field(None, pattern=r"^pictures/[0-9]+\.jpg$")
 
 
 class MapPoint(Record):

@@ -8,11 +8,11 @@ import numpy as np
 
 from retarget.core.progress import progress
 from retarget.core.types import FloatArray, IntArray, Pooling
-from retarget.evaluation.calibration import fit_temperature
+from retarget.evaluation.calibration import apply_temperature, fit_temperature
 from retarget.evaluation.metrics import score
 from retarget.features.table import Table
 from retarget.methods.base import Labels
-from retarget.methods.model import Member, TransferModel, log_odds, tempered, to_probabilities
+from retarget.methods.model import Member, TransferModel, log_odds, to_probabilities
 from retarget.methods.scale import BlockScale
 from retarget.selection.candidates import Candidate
 
@@ -190,7 +190,7 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
     if labels.kind != "regression":
         logits = log_odds(labels.kind, mean)
         temperature = fit_temperature(logits, labels.values, labels.weights, labels.kind)
-        mean = tempered(labels.kind, mean, temperature)
+        mean = apply_temperature(mean, temperature, labels.kind)
     return Trial(
         candidates=tuple(t.candidates[0] for t in best),
         settings=tuple(t.settings[0] for t in best),
