@@ -112,6 +112,14 @@ def test_outputs_that_are_several_or_not_by_picture_do_no_harm(name):
             assert value.shape[0] == 3
 
 
+def test_a_stage_that_is_but_a_list_of_modules_is_tapped_at_its_last():
+    blocks = [nn.ModuleList([nn.Linear(2, 2) for _ in range(3)]) for _ in range(2)]
+    lists = nn.ModuleDict({"blocks": nn.ModuleList(blocks)})
+    lists.feature_info = [{"module": "blocks.0", "num_chs": 2}]
+    assert tap_points(lists) == {"blocks.0.2": 2}
+    assert stages(lists) == ["blocks.0.2", "blocks.1.2"]
+
+
 class Exported(nn.Module):
     """All layers of an encoder, pooled."""
 

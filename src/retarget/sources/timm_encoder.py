@@ -40,9 +40,20 @@ def tap_points(model: nn.Module) -> dict[str, int]:
     """Return module name → channels (0: not known) of the places to tap, shallow to deep."""
     info: Any = getattr(model, "feature_info", None)
     entries = info if isinstance(info, list) else getattr(info, "info", [])
-    modules = dict(model.named_modules())
-    found = {e["module"]: int(e["num_chs"]) for e in entries if e.get("module") in modules}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    found = {
+        _called(modules, e["module"]): int(e["num_chs"])
+        for e in entries
+        if e.get("module") in modules
+    }
     return found or dict.fromkeys(stages(model), 0)
+
+
+def _called(modules: Mapping[str, nn.Module], name: str) -> str:
+    """Return `name`, or its last inner module that is called where it is but a list of them."""
+    while isinstance(inner := modules[name], nn.ModuleList) and len(inner):
+        name = f"{name}.{len(inner) - 1}"
+    return name
 
 
 def stages(model: nn.Module) -> list[str]:
@@ -55,7 +66,9 @@ def stages(model: nn.Module) -> list[str]:
     if not chains:
         return [name for name, _ in model.named_children()]
     largest = max(chains, key=lambda name: sum(p.numel() for p in chains[name].parameters()))
-    return [f"{largest}.{child}".lstrip(".") for child, _ in chains[largest].named_children()]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    children = [name for name, _ in chains[largest].named_children()]
+    return [_called(modules, f"{largest}.{child}".lstrip(".")) for child in children]
 
 
 def check_known(name: str) -> None:
