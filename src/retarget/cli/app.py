@@ -2,12 +2,15 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import click
 import typer
 
 from retarget.cli import cache, fitting, looking, running
 from retarget.cli.output import fail, interrupted
+
+# typer carries click inside since 0.26, and beside before: this is either's base of errors.
+ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 app = typer.Typer(
     name="retarget",
@@ -31,16 +34,16 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(list(arguments), standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except ClickError as error:
         if not as_json:
             error.show()
             return 2
-        return fail(error.format_message(), 2, as_json)
+        return fail(str(error.format_message()), 2, as_json)
     except RetargetError as error:
         return fail(str(error), error.exit_code, as_json)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return interrupted()
     except BrokenPipeError:
         sys.stderr.close()

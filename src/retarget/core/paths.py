@@ -28,6 +28,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
     os.close(handle)
     part = Path(name)
+    part.chmod(0o666 & ~umask())
     try:
         yield part
         with part.open("rb+") as stream:
@@ -35,6 +36,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def umask() -> int:
+    """Return what new files may not be allowed. Reading it means setting it for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def folder_megabytes(folder: Path) -> float:

@@ -1,7 +1,6 @@
 """The run directory: written whole, read with suspicion."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from retarget.core.errors import StoreError, UsageError
-from retarget.core.paths import written_whole
+from retarget.core.paths import umask, written_whole
 from retarget.core.text import printable
 from retarget.runs.schema import RunRecord
 
@@ -45,7 +44,7 @@ def new_run(folder: Path, replace: bool = False) -> Iterator[Path]:
     stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         yield stage
-        stage.chmod(0o777 & ~_umask())
+        stage.chmod(0o777 & ~umask())
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
             folder.replace(old)
@@ -123,12 +122,6 @@ def _check_free(folder: Path, replace: bool) -> None:
             f"{folder} already holds a run. Name another folder with --out, or pass --force to "
             "replace it."
         )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def as_json(record: RunRecord) -> str:
