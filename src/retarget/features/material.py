@@ -13,12 +13,14 @@ from retarget.features.features import Features, PassCost
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.sources.source import Source
-from retarget.tasks.hygiene import near_duplicate_problems
+from retarget.tasks.hygiene import check_task, near_duplicate_problems
 from retarget.tasks.neighbours import near_duplicates
 from retarget.tasks.task import Problem, Task
 
 PIXELS = "pixels:"
 PIXEL_LAYER = "pixels"
+# Time is quadratic: about half a minute here, twenty minutes for 400,000.
+MOST_COMPARED = 50_000
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,20 @@ def gather(
             f"({count(len(lost), 'example')} of {len(task):,} in all)."
         )
     readable = task.take(rows).with_problems(*lost)
+    readable = readable.with_problems(*check_task(readable))
     features = {uri: f.take(rows) for uri, f in made.features.items()}
-    pixels = features[PIXELS].layer(PIXEL_LAYER)
-    near = near_duplicates(pixels, readable.examples.ids)
-    readable = readable.with_problems(*near_duplicate_problems(readable, near))
+    near, found = _near(readable, features[PIXELS])
+    readable = readable.with_problems(*found)
     return Material(readable, features, made.costs, near, len(lost))
+
+
+def _near(task: Task, pixels: Features) -> tuple[IntArray, tuple[Problem, ...]]:
+    """Return the pairs of rows that look alike, and the problems they make."""
+    if len(task) > MOST_COMPARED:
+        what = (
+            f"Near-duplicates were not looked for: comparing {len(task):,} pictures with each "
+            f"other would take too long. Up to {MOST_COMPARED:,} are compared."
+        )
+        return np.empty((0, 2), dtype=np.int64), (Problem("ignored", (), what),)
+    near = near_duplicates(pixels.layer(PIXEL_LAYER), task.examples.ids)
+    return near, near_duplicate_problems(task, near)

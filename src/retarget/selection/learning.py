@@ -83,4 +83,4 @@ def _score(evidence: Evidence, chosen: Trial) -> float:
     mean = np.mean(made, axis=0)
     labels = evidence.labels
     shown = mean[:, 0] if labels.kind == "regression" else mean
-    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights)
+    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights, evidence.folds)

@@ -206,7 +206,7 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
 def _score(evidence: Evidence, predictions: FloatArray) -> float:
     labels = evidence.labels
     shown = predictions[:, 0] if labels.kind == "regression" else predictions
-    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights)
+    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights, evidence.folds)
 
 
 def _choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:

@@ -22,6 +22,7 @@ MOST_PAIRS = 100_000
 _BLOCK = 1024
 _DIRECTIONS = 64
 _SAMPLED = 4000
+_FEW = 2500  # so few are compared on all D numbers in less time than directions take to find
 _CHECKED_AT_ONCE = 8192
 
 
@@ -36,9 +37,9 @@ def near_duplicates(vectors: FloatArray, ids: StrArray) -> IntArray:
     correlate with at least `EQUAL`, or with at least `ALIKE` once the average of all is taken
     away too. Pictures of one colour are like nothing. After `MOST_PAIRS` pairs it stops.
 
-    Candidates come from 64 directions that hold most of the variance: distances there are never
-    greater than the true ones, so none is missed, and each is checked on all D numbers. Time is
-    quadratic in n and memory linear.
+    Candidates among many come from 64 directions that hold most of the variance: distances there
+    are never greater than the true ones, so none is missed, and each is checked on all D numbers.
+    Time is quadratic in n and memory linear.
     """
     if not len(vectors):
         return np.empty((0, 2), dtype=np.int64)
@@ -73,7 +74,7 @@ def _alike(unit: FloatArray, least: float) -> Iterator[tuple[int, int]]:
 
 def _candidates(unit: FloatArray, farthest: float) -> Iterator[tuple[IntArray, IntArray]]:
     """Give i < j, a block of rows at a time, whose projections lie within `farthest`, squared."""
-    low = unit @ _directions(unit)
+    low = unit @ _directions(unit) if len(unit) > _FEW else unit
     length = np.einsum("nd,nd->n", low, low)[:, None]
     one = np.ones_like(length)
     # One product gives squared distances: |a|² − 2ab + |b|².
