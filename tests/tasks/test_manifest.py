@@ -219,6 +219,17 @@ def test_odd_splits_and_weights_are_read_as_nothing_and_named(pictures: Path) ->
     assert not any(problem.left_out for problem in task.problems)
 
 
+@pytest.mark.parametrize("weight", ["0", "-1", "1e300", "1e-300", "inf"])
+def test_a_weight_that_would_drown_the_others_is_read_as_one_and_named(
+    pictures: Path, weight: str
+) -> None:
+    text = f"image,weight\nimg/a.png,{weight}\nimg/b.png,2\n"
+    (pictures / "m.csv").write_text(text)
+    task = open_task(pictures / "m.csv")
+    assert task.examples.weights.tolist() == [1, 2]
+    assert any(weight in problem.what for problem in task.problems)
+
+
 def test_windows_paths_are_understood(pictures: Path) -> None:
     task = open_task(write(pictures, "image\nimg\\a.png\n"))
     assert task.examples.names == ("img/a.png",)

@@ -66,6 +66,13 @@ def test_regression_keeps_what_is_no_number_as_unlabelled() -> None:
     assert np.array_equal(read.values, [1.5] + [np.nan] * 5, equal_nan=True)
 
 
+@pytest.mark.parametrize("value", ["1e308", "-1e308", 1e25, float("-inf")])
+def test_a_number_that_would_overflow_is_a_bad_target(value: str | float) -> None:
+    read = read_targets(["1.5", value, "2.5"], "regression")
+    assert read.bad == (1,)
+    assert np.isnan(read.values[1])
+
+
 def test_asking_for_a_kind_overrides_the_rule() -> None:
     assert read_targets(["1.5", "2.5"], "classification").classes == ("1.5", "2.5")
     assert read_targets(["1", "2"], "regression").values.tolist() == [1, 2]

@@ -33,6 +33,8 @@ SPLIT_WORDS: Mapping[str, str] = {
     "": "",
 }
 _STRICT_DETAIL = 64
+# Sums of weights are float32: beyond this, one side of a comparison would vanish or overflow.
+HEAVIEST = 1e6
 
 
 def build_task(rows: Rows, asked: Asked) -> Task:
@@ -284,7 +286,7 @@ def _weights(values: Sequence[Any], names: Sequence[str]) -> tuple[FloatArray, l
         if is_missing(value):
             continue
         number = as_number(value)
-        if number is None or number <= 0:
+        if number is None or not 1 / HEAVIEST <= number <= HEAVIEST:
             strange.append(i)
         else:
             weights[i] = number
@@ -294,7 +296,7 @@ def _weights(values: Sequence[Any], names: Sequence[str]) -> tuple[FloatArray, l
         Problem(
             "bad-row",
             tuple(names[i] for i in strange),
-            f"{count(len(strange), 'weight')} not a number above zero (such as"
-            f" {printable(repr(values[strange[0]]), 60)}), read as 1.",
+            f"{count(len(strange), 'weight')} not a number from {1 / HEAVIEST:g} to"
+            f" {HEAVIEST:g} (such as {printable(repr(values[strange[0]]), 60)}), read as 1.",
         )
     ]

@@ -17,6 +17,8 @@ from retarget.tasks.task import Problem
 MANY_VALUES = 20
 MOSTLY = 0.95
 SEPARATOR = "|"
+# Features and weights are float32: beyond this their products overflow.
+LARGEST = 1e24
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ def is_missing(value: Any) -> bool:
 
 
 def as_number(value: Any) -> float | None:
-    """Return the finite number that a value is or spells, else None. Truth values are none."""
+    """Return the number that a value is or spells, else None.
+
+    Truth values are none, nor is what is infinite or beyond 1e24 either way.
+    """
     if isinstance(value, (bool, np.bool_)) or _is_list(value):
         return None
     try:
@@ -115,7 +120,7 @@ def as_number(value: Any) -> float | None:
     # float() takes "1_000" for 1000, which people don't.
     if isinstance(value, str) and "_" in value:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= LARGEST else None
 
 
 def class_name(value: Any) -> str:
