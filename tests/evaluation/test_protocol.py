@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retarget.core.errors import DataError
+from retarget.core.types import Kind
 from retarget.evaluation.protocol import ENOUGH_FOR_HOLD_OUT, inner_folds, plan
 from retarget.tasks.task import Examples, Task
 
@@ -126,3 +127,23 @@ def test_too_few_labels_are_refused_in_a_sentence() -> None:
     one_left = task_of([0] * 8 + [1] * 8, ["train"] * 8 + ["test"] * 8)
     with pytest.raises(DataError, match="'a'"):
         plan(replace(one_left, name="split"))
+
+
+def test_groups_too_few_to_learn_choose_and_judge_are_refused() -> None:
+    for groups in (["g"] * 24, ["g", "h"] * 12):
+        with pytest.raises(DataError, match="at least 3 are needed"):
+            plan(task_of([0, 1] * 12, groups=groups))
+    many = ENOUGH_FOR_HOLD_OUT // 2
+    with pytest.raises(DataError, match="at least 3 are needed"):
+        plan(task_of([0, 1] * many, groups=["g", "h"] * many))
+    with pytest.raises(DataError, match="at least 2 are needed"):
+        plan(task_of([0, 1] * 8, ["train"] * 12 + ["test"] * 4, groups=["g"] * 12 + ["h"] * 4))
+    assert plan(task_of([0, 1, 1, 0] * 6, groups=["g", "g", "h", "i"] * 6)).rounds()
+
+
+@pytest.mark.parametrize(("kind", "alike"), [("regression", 3.5), ("multilabel", [1, 1])])
+def test_targets_all_alike_are_refused(kind: Kind, alike: float | list[int]) -> None:
+    task = task_of([0] * 24)
+    examples = replace(task.examples, targets=np.array([alike] * 24, dtype=np.float64))
+    with pytest.raises(DataError, match="nothing to tell apart"):
+        plan(replace(task, kind=kind, examples=examples))

@@ -73,7 +73,7 @@ def plan(
         near: (pairs, 2) rows of near-duplicates, which are never divided.
 
     Raises:
-        DataError: too few labels to choose and judge.
+        DataError: too few labels to choose and judge, or nothing to tell apart.
     """
     labelled = np.flatnonzero(task.labelled)
     _check_enough(task, labelled)
@@ -83,16 +83,20 @@ def plan(
         judging, why = given
         choosing = _without_copies(task, np.setdiff1d(labelled, judging), judging)
         _check_enough(task, choosing)
+        _check_divisible(task, units[choosing], 2)
     elif len(labelled) >= ENOUGH_FOR_HOLD_OUT:
+        _check_divisible(task, units[labelled], 3)
         apart = split_off(
             **_split_arguments(task, units, labelled), share=HELD_OUT_SHARE, seed=seed
         )
         choosing, judging = labelled[~apart], labelled[apart]
+        _check_enough(task, choosing)
         why = (
             f"{count(len(labelled), 'label')} are enough to hold a quarter out: it judges and "
             "chooses nothing."
         )
     else:
+        _check_divisible(task, units[labelled], 3)
         k = _fold_count(units[labelled], folds)
         outer = assign_folds(**_split_arguments(task, units, labelled), k=k, seed=seed)
         why = (
@@ -182,9 +186,28 @@ def _check_enough(task: Task, rows: IntArray) -> None:
             f"{task.name} has {count(len(rows), 'labelled example')} to learn from; at least 4 "
             "are needed to choose and to judge. Label some more."
         )
-    if task.kind == "classification" and len(np.unique(task.examples.targets[rows])) < 2:
-        only = task.classes[int(task.examples.targets[rows[0]])]
+    targets = task.examples.targets[rows]
+    if (targets != targets[0]).any():
+        return
+    told = f"All labelled examples of {task.name} to learn from"
+    if task.kind == "classification":
         raise DataError(
-            f"All labelled examples of {task.name} to learn from are {only!r}; a classifier needs "
-            "at least two classes. Name another column, or add examples of another class."
+            f"{told} are {task.classes[int(targets[0])]!r}; a classifier needs at least two "
+            "classes. Name another column, or add examples of another class."
+        )
+    what = f"number, {targets[0]:g}" if task.kind == "regression" else "labels"
+    raise DataError(
+        f"{told} have the same {what}: there is nothing to tell apart. Name another column, or "
+        "add examples of another kind."
+    )
+
+
+def _check_divisible(task: Task, units: StrArray, needed: int) -> None:
+    found = len(np.unique(units))
+    if found < needed:
+        raise DataError(
+            f"The {count(len(units), 'labelled example')} of {task.name} can't be divided into "
+            f"those that learn, choose and judge: by group and likeness they are "
+            f"{count(found, 'set')}, and at least {needed} are needed. Add other groups, or leave "
+            "the group column out if pictures of one group have nothing in common."
         )
