@@ -16,8 +16,10 @@ from retarget.methods.model import Member, TransferModel, log_odds, to_probabili
 from retarget.methods.scale import BlockScale
 from retarget.selection.candidates import Candidate
 
-# How many different members an average takes. More bring little and cost a head each.
+# How many of the best an average takes. More bring little and cost a head each.
 AVERAGED = 3
+# What an average takes whatever the evidence says, which with ten labels says little.
+ANCHORED = "probe"
 TINY = 1e-12
 
 
@@ -85,11 +87,13 @@ class Evidence:
 
 
 def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = True) -> Selection:
-    """Judge every candidate out of fold, add averages of the best, and choose.
+    """Judge every candidate out of fold, add an average a source, and choose.
 
-    The lowest out-of-fold loss is best; among sources that can't be told apart from it by one
-    standard error of the paired difference, the cheapest to run is taken (Breiman et al. 1984,
-    Classification and Regression Trees: the one-standard-error rule), and on it the best trial.
+    The lowest out-of-fold loss is best. Of the trials that can't be told apart from it by one
+    standard error of the paired difference, those on the source that is cheapest to run are kept
+    (the one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees); of
+    them the average is taken, which varies least with the labels that happen to be there, or the
+    one with the lowest loss.
     """
     trials: list[Trial] = []
     with progress("Judging candidates out of fold", len(candidates), "candidates") as meter:
@@ -181,9 +185,9 @@ def _calibrated(labels: Labels, outputs: FloatArray) -> tuple[float, FloatArray]
 
 
 def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
-    """Average the best trials of one source that differ in layers or method."""
+    """Average the best trials of one source, a probe on its deepest and one on most layers."""
     started = time.perf_counter()
-    best = sorted(judged, key=lambda t: t.loss)[:AVERAGED]
+    best = _members(judged)
     labels = evidence.labels
     mean = np.asarray(np.mean([t.predictions for t in best], axis=0))
     temperature = 1.0
@@ -203,6 +207,18 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
     )
 
 
+def _members(judged: Sequence[Trial]) -> list[Trial]:
+    """Return the best trials and the anchors, each once, best first."""
+    ranked = sorted(judged, key=lambda t: t.loss)
+    probes = [t for t in judged if t.candidates[0].method.name == ANCHORED]
+    anchors = []
+    if probes:
+        single = [t for t in probes if len(t.candidates[0].layers) == 1]
+        anchors = [*single[-1:], max(probes, key=lambda t: len(t.candidates[0].layers))]
+    wanted = [*ranked[:AVERAGED], *anchors]
+    return [t for t in ranked if any(t is w for w in wanted)]
+
+
 def _score(evidence: Evidence, predictions: FloatArray) -> float:
     labels = evidence.labels
     shown = predictions[:, 0] if labels.kind == "regression" else predictions
@@ -213,15 +229,19 @@ def _choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
     best = min(trials, key=lambda t: t.loss)
     alike = [t for t in trials if _told_apart_by(best, t, evidence.units) <= 1.0]
     cheapest = min(_cost(evidence, t) for t in alike)
-    chosen = min((t for t in alike if _cost(evidence, t) == cheapest), key=lambda t: t.loss)
+    kept = [t for t in alike if _cost(evidence, t) == cheapest]
+    chosen = min(kept, key=lambda t: (len(t.candidates) == 1, t.loss))
+    return Selection(chosen, tuple(trials), _why(chosen, best))
+
+
+def _why(chosen: Trial, best: Trial) -> str:
+    """Say why, for people."""
     if chosen is best:
-        why = "It had the lowest out-of-fold loss."
-    else:
-        why = (
-            f"It is cheaper than {best.source} and can't be told apart from it by one standard "
-            "error of the out-of-fold loss."
-        )
-    return Selection(chosen, tuple(trials), why)
+        return "It had the lowest out-of-fold loss."
+    what = "It averages several members"
+    if chosen.source != best.source:
+        what = f"It is cheaper to run than {best.source}"
+    return f"{what} and can't be told apart from the lowest out-of-fold loss by one standard error."
 
 
 def _cost(evidence: Evidence, trial: Trial) -> float:
