@@ -56,7 +56,7 @@ def test_a_clearly_better_source_wins_whatever_it_costs(
     evidence = evidence_of(truth, dear, cheap)
     selection = select(evidence, candidates((dear, cheap), methods_for("classification", ())))
     assert selection.chosen.source == "dear:"
-    assert "lowest" in selection.why
+    assert selection.trials[0].source == "dear:"
 
 
 def test_losses_are_those_of_the_definition(truth: np.ndarray) -> None:
@@ -116,3 +116,26 @@ def test_the_learning_curve_rises_with_labels(
     assert np.mean(scores[-1]) > np.mean(scores[0]) - 0.02
     assert max(sizes) <= N
     assert measure_curve(evidence, chosen, seed=0) == (sizes, scores)
+
+
+def test_one_clearly_better_layer_is_taken_alone(table_of: Callable[..., Table]) -> None:
+    truth = np.tile(np.array([0, 1], dtype=np.int64), 300)
+    layers = [features(truth, 6.0, 9), *(features(truth, 0.0, seed) for seed in range(8))]
+    table = table_of("s:", layers)
+    found = select(
+        evidence_of(truth, table), candidates((table,), methods_for("classification", ["probe"]))
+    )
+    assert [c.layers for c in found.chosen.candidates] == [("layer0",)]
+    assert "luck" in found.why
+
+
+def test_alike_layers_are_averaged(truth: np.ndarray, table_of: Callable[..., Table]) -> None:
+    alike = [features(truth, 1.5, seed) for seed in range(4)]
+    evidence = evidence_of(truth, table_of("s:", alike))
+    chosen = select(
+        evidence, candidates(tuple(evidence.features.values()), methods_for("classification", ()))
+    ).chosen
+    members = [c.layers for c in chosen.candidates]
+    assert len(members) > 1
+    assert ("layer3",) in members
+    assert ("layer0", "layer1", "layer2", "layer3") in members

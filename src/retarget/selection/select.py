@@ -89,11 +89,11 @@ class Evidence:
 def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = True) -> Selection:
     """Judge every candidate out of fold, add an average a source, and choose.
 
-    The lowest out-of-fold loss is best. Of the trials that can't be told apart from it by one
-    standard error of the paired difference, those on the source that is cheapest to run are kept
-    (the one-standard-error rule of Breiman et al. 1984, Classification and Regression Trees); of
-    them the average is taken, which varies least with the labels that happen to be there, or the
-    one with the lowest loss.
+    A source is spoken for by its average, which varies least with the labels that happen to be
+    there, unless a single trial is better by more than luck explains. Of the sources whose
+    out-of-fold loss can't be told apart from the lowest by one standard error of the paired
+    difference, the cheapest to run is taken (the one-standard-error rule of Breiman et al. 1984,
+    Classification and Regression Trees).
     """
     trials: list[Trial] = []
     with progress("Judging candidates out of fold", len(candidates), "candidates") as meter:
@@ -226,22 +226,40 @@ def _score(evidence: Evidence, predictions: FloatArray) -> float:
 
 
 def _choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
-    best = min(trials, key=lambda t: t.loss)
-    alike = [t for t in trials if _told_apart_by(best, t, evidence.units) <= 1.0]
-    cheapest = min(_cost(evidence, t) for t in alike)
-    kept = [t for t in alike if _cost(evidence, t) == cheapest]
-    chosen = min(kept, key=lambda t: (len(t.candidates) == 1, t.loss))
+    by_source: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_source.setdefault(trial.source, []).append(trial)
+    spoken = [_representative(evidence, own) for own in by_source.values()]
+    best = min(spoken, key=lambda t: t.loss)
+    alike = [t for t in spoken if _told_apart_by(best, t, evidence.units) <= 1.0]
+    chosen = min(alike, key=lambda t: (_cost(evidence, t), t.loss))
     return Selection(chosen, tuple(trials), _why(chosen, best))
+
+
+def _representative(evidence: Evidence, own: Sequence[Trial]) -> Trial:
+    """Return the trial that speaks for a source: its average, unless one is clearly better.
+
+    The lowest of m losses is low by luck too, by up to about √(2 ln m) standard errors.
+    """
+    lowest = min(own, key=lambda t: t.loss)
+    averages = [t for t in own if len(t.candidates) > 1]
+    if not averages:
+        return lowest
+    luck = float(np.sqrt(2.0 * np.log(len(own))))
+    apart = _told_apart_by(lowest, averages[0], evidence.units)
+    return lowest if apart > luck else averages[0]
 
 
 def _why(chosen: Trial, best: Trial) -> str:
     """Say why, for people."""
-    if chosen is best:
-        return "It had the lowest out-of-fold loss."
-    what = "It averages several members"
     if chosen.source != best.source:
-        what = f"It is cheaper to run than {best.source}"
-    return f"{what} and can't be told apart from the lowest out-of-fold loss by one standard error."
+        return (
+            f"It is cheaper to run than {best.source} and can't be told apart from it by one "
+            "standard error of the out-of-fold loss."
+        )
+    if len(chosen.candidates) > 1:
+        return "No single member was better than the average by more than luck explains."
+    return "It had the lowest out-of-fold loss, by more than luck explains."
 
 
 def _cost(evidence: Evidence, trial: Trial) -> float:
