@@ -1,6 +1,7 @@
 """The choice among candidates: lowest loss, and the cheaper source where that can't be told."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,13 @@ from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.learning import measure_curve
-from retarget.selection.select import Evidence, example_losses, select, standard_error
+from retarget.selection.select import (
+    Evidence,
+    choose,
+    example_losses,
+    select,
+    standard_error,
+)
 
 N = 90
 
@@ -118,15 +125,18 @@ def test_the_learning_curve_rises_with_labels(
     assert measure_curve(evidence, chosen, seed=0) == (sizes, scores)
 
 
-def test_one_clearly_better_layer_is_taken_alone(table_of: Callable[..., Table]) -> None:
-    truth = np.tile(np.array([0, 1], dtype=np.int64), 300)
-    layers = [features(truth, 6.0, 9), *(features(truth, 0.0, seed) for seed in range(8))]
-    table = table_of("s:", layers)
-    found = select(
-        evidence_of(truth, table), candidates((table,), methods_for("classification", ["probe"]))
-    )
-    assert [c.layers for c in found.chosen.candidates] == [("layer0",)]
-    assert "luck" in found.why
+@pytest.mark.parametrize(("better", "alone"), [(0.5, True), (0.02, False)])
+def test_one_trial_is_taken_alone_only_if_luck_does_not_explain_it(
+    truth: np.ndarray, table_of: Callable[..., Table], better: float, alone: bool
+) -> None:
+    table = table_of("s:", [features(truth, 1.5, seed) for seed in range(3)])
+    evidence = evidence_of(truth, table)
+    found = select(evidence, candidates((table,), methods_for("classification", ())))
+    average = next(t for t in found.trials if len(t.candidates) > 1)
+    noise = np.random.default_rng(0).normal(0.0, 0.3, N)
+    single = replace(found.trials[0], losses=average.losses - better + noise - noise.mean())
+    chosen = choose(evidence, [single, *found.trials[1:]]).chosen
+    assert (chosen is single) == alone
 
 
 def test_alike_layers_are_averaged(truth: np.ndarray, table_of: Callable[..., Table]) -> None:

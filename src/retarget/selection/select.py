@@ -106,7 +106,7 @@ def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = 
             trials += judged
             if average and len(judged) > 1:
                 trials.append(_average(evidence, judged))
-    return _choose(evidence, trials)
+    return choose(evidence, trials)
 
 
 def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
@@ -225,7 +225,8 @@ def _score(evidence: Evidence, predictions: FloatArray) -> float:
     return score(evidence.metric, labels.kind, labels.values, shown, labels.weights, evidence.folds)
 
 
-def _choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
+def choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
+    """Choose among trials of any sources by the rule of `select`."""
     by_source: dict[str, list[Trial]] = {}
     for trial in trials:
         by_source.setdefault(trial.source, []).append(trial)
