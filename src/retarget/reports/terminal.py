@@ -48,7 +48,9 @@ def next_command(record: RunRecord, folder: str) -> str:
         return " ".join([*map(shlex.quote, words[:3]), words[3]])
     if record.verdict.word == "hurts":
         return "retarget sources"
-    return shlex.join(["retarget", "fit", record.config.data, "--split-from", folder])
+    again = ["retarget", "fit", record.config.data]
+    kept = ["--split-from", folder] if record.protocol.test_ids else []
+    return shlex.join([*again, *kept])
 
 
 def _table(record: RunRecord, console: Console) -> Table:
