@@ -215,7 +215,7 @@ def build(
         Mistake(
             name=names[i % len(names)], target=classes[i % len(classes)],
             predicted=classes[(i * 5 + 1) % len(classes)], confidence=0.99 - 0.03 * i,
-            picture=f"pictures/{i}.png" if i != 5 else None,
+            picture=f"pictures/{i}.jpg" if i != 5 else None,
         )
         for i in range(9)
     )  # fmt: skip
@@ -392,7 +392,7 @@ def draw_pictures(folder: Path) -> Path:
         picture = Image.new("RGB", (96, 96 if i % 2 else 64), (250, 250 - 9 * i, 230))
         draw = ImageDraw.Draw(picture)
         draw.ellipse((18, 10, 78, 58), fill=(40 + 20 * i, 140, 200 - 20 * i), outline=(30, 30, 30))
-        picture.save(folder / "pictures" / f"{i}.png")
+        picture.save(folder / "pictures" / f"{i}.jpg")
     return folder
 
 
