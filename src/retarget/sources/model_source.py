@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retarget.core.errors import SourceError
 from retarget.core.hashing import hash_json
 from retarget.sources import saved
 from retarget.sources.blueprint import Blueprint
@@ -67,9 +68,14 @@ class ModelSource(Source):
 
     def save(self, folder: Path) -> None:
         """Write `source.json` and `model.safetensors` into `folder`. Raises `SourceError`."""
-        if not saved.is_kept(self.fingerprint):
-            encoder = self.blueprint.build(self.weights())
-            if not saved.keep(self, self.blueprint, encoder):
-                saved.write(self, self.blueprint, encoder, folder)
+        if saved.is_kept(self.fingerprint):
+            try:
+                saved.copy_kept(self.fingerprint, folder)
+            except SourceError:
+                # A damaged copy is made anew from where it came from.
+                saved.discard(self.fingerprint)
+            else:
                 return
-        saved.copy_kept(self.fingerprint, folder)
+        encoder = self.blueprint.build(self.weights())
+        saved.keep(self, self.blueprint, encoder)
+        saved.write(self, self.blueprint, encoder, folder)

@@ -71,11 +71,15 @@ def keep(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder") -> boo
 
 def write(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder", folder: Path) -> None:
     """Write an encoder and its record into `folder`. Raises `OSError`."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: value.contiguous().clone() for name, value in encoder.weights().items()}
     with written_whole(folder / WEIGHTS) as part:
-        save_file(tensors, part)
+        try:
+            save_file(tensors, part)
+        except SafetensorError as error:
+            raise OSError(f"{folder / WEIGHTS} can't be written ({error})") from error
         digest = hash_file(part)
     write_record(source, blueprint, encoder.preprocessing(), digest, folder)
 
