@@ -15,7 +15,7 @@ from retarget.features.material import Material, gather
 from retarget.features.store import FeatureStore
 from retarget.run import Run
 from retarget.runs.compare import Comparison, compare_runs
-from retarget.runs.directory import free_name, new_run, read_record
+from retarget.runs.directory import check_place, free_name, new_run, read_record
 from retarget.runs.fitting import Fitted, judge_baselines, judge_ours, plan_study, write_run
 from retarget.runs.inspection import Inspection, inspection
 from retarget.runs.sources import SourceList, list_sources
@@ -69,6 +69,8 @@ def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
     """
     clock = Clock()
     config = asked(data, config, options)
+    folder = Path(config.out) if config.out else free_name(Path(DEFAULT_RUN))
+    check_place(folder, config.force, apart_from=Path(config.data))
     with clock("reading"):
         task = data if isinstance(data, Task) else read_task(config.data, **reading(config))
     with clock("extraction"):
@@ -80,7 +82,6 @@ def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
         material = _with_random(material, ours.model.source, config)
         baselines = judge_baselines(study, material, config)
     fitted = Fitted(config, material, study, ours, baselines, clock)
-    folder = Path(config.out) if config.out else free_name(Path(DEFAULT_RUN))
     with new_run(folder, config.force) as stage:
         write_run(fitted, stage)
     run = Run(folder)

@@ -65,6 +65,8 @@ class Run:
         parts = list(self.stream(inputs, engine=engine, device=device))
         if not parts:
             raise DataError("There is nothing to predict: no inputs were given.")
+        if not any(part.names for part in parts):
+            raise DataError(f"Nothing could be predicted. {parts[0].problems[-1].what}")
         return Predictions(
             names=tuple(name for part in parts for name in part.names),
             values=np.concatenate([part.values for part in parts]),

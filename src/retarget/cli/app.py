@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from retarget.cli import cache, fitting, looking, running
-from retarget.cli.output import fail, interrupted
+from retarget.cli.output import any_terminal, disk_trouble, fail, interrupted, silenced
 
 # typer carries click inside since 0.26, and beside before: this is either's base of errors.
 ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -30,9 +30,14 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or data."""
     from retarget.core.errors import RetargetError
 
+    any_terminal()
     as_json = "--json" in arguments
     try:
         result = app(list(arguments), standalone_mode=False)
+        sys.stdout.flush()
+        # Some versions of typer catch Ctrl-C themselves and return this.
+        if result == 130:
+            return interrupted(as_json)
         return result if isinstance(result, int) else 0
     except typer.Exit as stop:
         return stop.exit_code
@@ -44,7 +49,9 @@ def run(arguments: Sequence[str]) -> int:
     except RetargetError as error:
         return fail(str(error), error.exit_code, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        return interrupted()
+        return interrupted(as_json)
     except BrokenPipeError:
-        sys.stderr.close()
+        silenced()
         return 1
+    except OSError as error:
+        return fail(disk_trouble(error), 1, as_json)

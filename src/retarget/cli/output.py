@@ -1,6 +1,8 @@
 """How the command line speaks: tables for people, one JSON document for machines."""
 
+import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,8 +39,41 @@ def say(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print one JSON document on standard output."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """Print one JSON document on standard output; escaped where that can't write its letters."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, allow_nan=False)
+    print(text)
+
+
+def any_terminal() -> None:
+    """Have letters that the terminal can't write shown as their escape, not stop the work.
+
+    A closed standard output or error takes everything and keeps nothing.
+    """
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def silenced() -> None:
+    """Send what is still to be written nowhere: the reader of standard output has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def disk_trouble(error: OSError) -> str:
+    """Return in one sentence what the system refused to read or write."""
+    reason = error.strerror or str(error)
+    # Of two, the second is where something was copied to.
+    path = error.filename2 or error.filename
+    what = f"{path} can't be read or written ({reason})" if path else reason
+    return f"{what}. Mend that, and run the same command again: features are kept."
 
 
 def fail(text: str, code: int, as_json: bool) -> int:
@@ -47,15 +82,15 @@ def fail(text: str, code: int, as_json: bool) -> int:
 
     print(f"retarget: {printable(text, 2_000)}", file=sys.stderr)
     if as_json:
-        say_json({"error": text})
+        try:
+            say_json({"error": text})
+            sys.stdout.flush()
+        except OSError:
+            silenced()
     return code
 
 
-def interrupted() -> int:
+def interrupted(as_json: bool) -> int:
     """Say that the work was stopped, and what was kept."""
-    print(
-        "\nretarget: stopped. Features extracted so far are kept; the same command goes on from "
-        "them.",
-        file=sys.stderr,
-    )
-    return 130
+    told = "stopped. Features extracted so far are kept; the same command goes on from them."
+    return fail(told, 130, as_json)

@@ -11,6 +11,7 @@ import typer
 from retarget.cli import options
 from retarget.cli.output import console, say, say_json, shown_progress
 from retarget.core.errors import UsageError
+from retarget.core.text import count
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,10 +40,11 @@ def predict(
     opened = api.load_run(run)
     told = {"engine": engine or "auto", "device": device or "auto"}
     documents: list[dict[str, Any]] = []
-    failed = 0
+    predicted = failed = 0
     for number, chunk in enumerate(_chunks(inputs)):
         for part in opened.stream(chunk, **told):
             records = prediction_records(part, top)
+            predicted += len(part.names)
             failed += sum(len(p.where) for p in part.problems if p.left_out)
             if json:
                 documents += records
@@ -54,8 +56,11 @@ def predict(
             sys.stdout.flush()
     if json:
         say_json({"run": run, "predictions": documents})
-    if failed and not json:
-        print(f"retarget: {failed} inputs could not be read; see their lines.", file=sys.stderr)
+    if failed:
+        told_failed = f"{count(failed, 'input')} could not be read; see what is said of each."
+        print(f"retarget: {told_failed}", file=sys.stderr)
+    if failed and not predicted:
+        raise typer.Exit(2)
 
 
 def evaluate(

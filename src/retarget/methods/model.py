@@ -60,7 +60,7 @@ class TransferModel:
 
     def save(self, folder: Path) -> None:
         """Write `model.json` and `heads.safetensors` into `folder`: no code, no pickle."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays: dict[str, FloatArray] = {}
         for i, m in enumerate(self.members):
@@ -68,7 +68,7 @@ class TransferModel:
             arrays |= {f"{i}.head.{k}": np.ascontiguousarray(a) for k, a in m.head.arrays().items()}
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(folder / "heads.safetensors") as part:
-            save_file(arrays, part)
+            part.write_bytes(save(arrays))
         with written_whole(folder / "model.json") as part:
             part.write_text(json.dumps(self._describe(), indent=1, ensure_ascii=False))
 
@@ -128,7 +128,8 @@ def load_model(folder: Path) -> TransferModel:
         return _rebuild(told, arrays)
     except OSError as error:
         raise SourceError(
-            f"{folder} holds no model: {error.strerror or error} ({error.filename})."
+            f"{folder} holds no model: {error.strerror or 'no such file'} "
+            f"({error.filename or 'heads.safetensors'})."
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise SourceError(
@@ -147,6 +148,10 @@ def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferMod
     if pooling not in ("mean", "cls", "mean+max"):
         raise ValueError(f"pooling {pooling!r}")
     members = tuple(_member(i, m, arrays) for i, m in enumerate(told["members"]))
+    for member in members:
+        made = member.head.outputs(np.zeros((1, len(member.scale.centre)), np.float32))
+        if made.shape[1] != len(classes):
+            raise ValueError(f"{made.shape[1]} outputs for {len(classes)} classes")
     return TransferModel(
         kind=kind,
         classes=classes,

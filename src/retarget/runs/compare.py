@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from retarget.core.errors import UsageError
+from retarget.core.errors import StoreError, UsageError
 from retarget.evaluation.gain import gain
 from retarget.evaluation.intervals import interval
 from retarget.evaluation.results import Estimate, Gain
-from retarget.runs.directory import PREDICTIONS, read_record
+from retarget.runs.directory import PREDICTIONS, RECORD, read_record
 from retarget.runs.predictions import JudgedTable, read_predictions
 from retarget.runs.schema import Record, RunRecord
 
@@ -44,7 +44,10 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     first = records[0]
     for folder, record in zip(folders, records, strict=True):
         _check_alike(folders[0], first, folder, record)
-    tables = _common(folders, [read_predictions(f / PREDICTIONS) for f in folders])
+    tables = [read_predictions(f / PREDICTIONS) for f in folders]
+    for folder, record, table in zip(folders, records, tables, strict=True):
+        _check_table(folder, record, table)
+    tables = _common(folders, tables)
     return Comparison(
         metric=first.test.metric,
         examples=len(tables[0].ids),
@@ -88,6 +91,27 @@ def _check_alike(name: Path, first: RunRecord, other_name: Path, other: RunRecor
             raise UsageError(
                 f"{name} and {other_name} can't be compared: their {what} differ ({a} and {b})."
             )
+
+
+def _check_table(folder: Path, record: RunRecord, table: JudgedTable) -> None:
+    """Check that predictions are of the run's kind and classes. Raises `StoreError`."""
+    n, classes = len(table.ids), len(record.task.classes)
+    kind = record.task.kind
+    predicted = (n,) if kind == "regression" else (n, classes)
+    answers = (n, classes) if kind == "multilabel" else (n,)
+    fits = (
+        table.predictions.shape == predicted
+        and table.targets.shape == answers
+        and table.targets.dtype.kind in "if"
+        and bool(np.isfinite(table.predictions).all() and np.isfinite(table.targets).all())
+    )
+    if fits and kind == "classification":
+        fits = bool(((table.targets >= 0) & (table.targets < classes)).all())
+    if not fits:
+        raise StoreError(
+            f"{folder / PREDICTIONS} does not fit {folder / RECORD}: it holds other targets or "
+            "predictions. One of them was damaged or changed; fit again."
+        )
 
 
 def _common(folders: Sequence[Path], tables: Sequence[JudgedTable]) -> list[JudgedTable]:

@@ -1,10 +1,14 @@
 """The run directory: written whole, read with suspicion."""
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +31,8 @@ REPORT = "report.html"
 PREDICTIONS = "predictions.parquet"
 PICTURES = "pictures"
 LARGEST_RECORD = 256 << 20
+STAGE = ".part"
+STALE_SECONDS = 60.0
 
 
 @contextmanager
@@ -39,12 +45,16 @@ def new_run(folder: Path, replace: bool = False) -> Iterator[Path]:
     Raises:
         UsageError: `folder` holds something else, or a run and `replace` is false.
     """
-    _check_free(folder, replace)
+    check_place(folder, replace)
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    _sweep(folder)
+    stage = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=STAGE))
+    held = _hold(stage)
     try:
         yield stage
         stage.chmod(0o777 & ~umask())
+        check_place(folder, replace)
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
             folder.replace(old)
@@ -54,6 +64,25 @@ def new_run(folder: Path, replace: bool = False) -> Iterator[Path]:
             stage.replace(folder)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        os.close(held)
+
+
+def check_place(folder: Path, replace: bool = False, apart_from: Path | None = None) -> None:
+    """Check that a run can be written at `folder`, before the work that would be lost.
+
+    Raises:
+        UsageError: `folder` holds something else, or a run and `replace` is false; it can't be
+            made; or it lies in the data folder `apart_from`, where its pictures would be data.
+    """
+    if refused := _refused(folder, replace):
+        raise UsageError(refused)
+    if apart_from is None or not apart_from.is_dir():
+        return
+    if folder.resolve().is_relative_to(apart_from.resolve()):
+        raise UsageError(
+            f"{folder} lies inside the data ({apart_from}), where the next fit would take its "
+            "pictures for data. Name a folder elsewhere with --out."
+        )
 
 
 def free_name(base: Path) -> Path:
@@ -110,20 +139,50 @@ def encoder_uri(folder: Path) -> str:
     return f"file:{folder / MODEL / ENCODER}"
 
 
-def _check_free(folder: Path, replace: bool) -> None:
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / RECORD).is_file():
-        raise UsageError(
-            f"{folder} holds something that is not a run. Name another folder with --out."
-        )
-    if not replace:
-        raise UsageError(
-            f"{folder} already holds a run. Name another folder with --out, or pass --force to "
-            "replace it."
-        )
-
-
 def as_json(record: RunRecord) -> str:
     """Return the record as one JSON document."""
     return json.dumps(record.as_json(), ensure_ascii=False)
+
+
+def _refused(folder: Path, replace: bool) -> str:
+    """Return why a run can't be written at `folder`, "" where it can."""
+    if not folder.exists():
+        above = next(p for p in folder.resolve().parents if p.exists())
+        if not above.is_dir():
+            return f"{folder} can't be made: {above} is a file. Name another folder with --out."
+        if not os.access(above, os.W_OK | os.X_OK):
+            return f"{folder} can't be made: {above} is read-only. Name another with --out."
+        return ""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return ""
+    if not (folder / RECORD).is_file():
+        return f"{folder} holds something that is not a run. Name another folder with --out."
+    if not replace:
+        return (
+            f"{folder} already holds a run. Name another folder with --out, or pass --force to "
+            "replace it."
+        )
+    return ""
+
+
+def _hold(stage: Path) -> int:
+    """Lock a folder for as long as this process lives and the returned descriptor is open."""
+    descriptor = os.open(stage, os.O_RDONLY)
+    # Some network file systems have no locks: what is staged there only looks left behind.
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what fits to the same `folder` had staged when they were killed."""
+    for stage in folder.parent.glob(f".{escape(folder.name)}.*{STAGE}"):
+        with suppress(OSError):
+            if time.time() - stage.stat().st_mtime < STALE_SECONDS:
+                continue
+            descriptor = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(stage)
+            finally:
+                os.close(descriptor)

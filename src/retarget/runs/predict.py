@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from retarget.core.errors import DataError, SourceError
+from retarget.core.text import printable
 from retarget.core.types import FloatArray
 from retarget.features.extract import extract
+from retarget.features.features import Features
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel
 from retarget.sources.source import Source
 from retarget.tasks.open import open_task
 from retarget.tasks.task import Problem, Task
+from retarget.tasks.tree import readable
 
 # Inputs are predicted by the thousand, so that a stream of millions starts at once and fits.
 CHUNK = 1_024
@@ -53,13 +57,14 @@ def predict_task(
     )
     rows = np.array([i for i in range(len(task)) if i not in made.unreadable], dtype=np.int64)
     features = made.features[encoder.uri].take(rows)
+    _check_fits(model, features)
     unreadable = tuple(
         Problem("unreadable", (task.examples.names[i],), f"{reason}.", left_out=True)
         for i, reason in sorted(made.unreadable.items())
     )
     return Predictions(
         names=tuple(task.examples.names[i] for i in rows),
-        values=model.predict(features.layer) if len(rows) else np.empty((0, len(model.classes))),
+        values=model.predict(features.layer) if len(rows) else _nothing(model),
         classes=model.classes,
         problems=(*task.problems, *unreadable),
     )
@@ -74,13 +79,45 @@ def predict_inputs(
     engine: str = "auto",
     device: str = "auto",
 ) -> Iterator[Predictions]:
-    """Predict a folder, or files, arrays or pictures, a thousand at a time."""
+    """Predict a folder, or files, arrays or pictures, a thousand at a time.
+
+    Of files that are all missing or broken the problems are yielded: a stream goes on.
+    """
+    told: dict[str, Any] = {"store": store, "engine": engine, "device": device}
     if isinstance(inputs, str | Path) and Path(inputs).is_dir():
         task = open_task(inputs)
-        chunks = [np.arange(i, min(i + CHUNK, len(task))) for i in range(0, len(task), CHUNK)]
-        tasks: Iterator[Task] = (task.take(rows) for rows in chunks)
-    else:
-        listed = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-        tasks = (open_task(listed[i : i + CHUNK]) for i in range(0, len(listed), CHUNK))
-    for part in tasks:
-        yield predict_task(model, encoder, part, store=store, engine=engine, device=device)
+        for i in range(0, len(task), CHUNK):
+            rows = np.arange(i, min(i + CHUNK, len(task)))
+            yield predict_task(model, encoder, task.take(rows), **told)
+        return
+    listed = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    for i in range(0, len(listed), CHUNK):
+        part = listed[i : i + CHUNK]
+        try:
+            task = open_task(part)
+        except DataError as error:
+            if not all(isinstance(item, str | Path) for item in part):
+                raise
+            names = tuple(readable(str(item)) for item in part)
+            problem = Problem("unreadable", names, str(error), left_out=True)
+            yield Predictions((), _nothing(model), model.classes, (problem,))
+        else:
+            yield predict_task(model, encoder, task, **told)
+
+
+def _nothing(model: TransferModel) -> FloatArray:
+    return np.empty(0 if model.kind == "regression" else (0, len(model.classes)))
+
+
+def _check_fits(model: TransferModel, features: Features) -> None:
+    """Check that the heads were learned on layers that this encoder has."""
+    sizes = {layer.name: layer.size for layer in features.space.layers}
+    for member in model.members:
+        unknown = sorted(set(member.layers) - set(sizes))
+        width = sum(sizes.get(name, 0) for name in member.layers)
+        if unknown or width != len(member.scale.centre):
+            raise SourceError(
+                f"The heads don't belong to the encoder {features.uri}: they take "
+                f"{len(member.scale.centre):,} numbers of {printable('+'.join(member.layers))}, "
+                f"it gives {width:,}. The model was damaged or changed; fit again, or restore it."
+            )
