@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from safetensors import SafetensorError
 
 import retarget as rt
@@ -244,3 +247,26 @@ def test_a_cache_that_is_full_loses_no_model(
     with pytest.raises(OSError, match="No space left"):
         source.save(tmp_path)
     source.load()
+
+
+def test_data_in_memory_lie_in_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 20, 20, 3)).astype(np.uint8)
+    task = rt.open_task(pixels, ["a", "b"] * 8)
+    asked: dict[str, Any] = {"engine": "eager", "baselines": ["majority"], "learning_curve": False}
+    fitted = rt.fit(task, sources=["random:resnet10t"], out="run", **asked)
+    assert fitted.folder == Path("run")
+    one = fitted.predict(Image.fromarray(pixels[0]), engine="eager")
+    np.testing.assert_allclose(one.values, fitted.predict(pixels[:1], engine="eager").values)
+    for nothing in (None, 3):
+        with pytest.raises(DataError, match="path, picture|a picture is"):
+            fitted.predict(nothing)
+    with pytest.raises(DataError, match="labelled"):
+        rt.fit(pixels, sources=["random:resnet10t"], **asked)
+    with pytest.raises(DataError, match="NoneType can't be read"):
+        rt.fit(None)
+
+
+def test_a_seed_that_no_generator_takes_is_refused(pictures: Path) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        rt.fit(pictures, seed=2**63)

@@ -56,7 +56,7 @@ def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
     """Find out what to transfer to a task and how, prove what it bought, and keep the model.
 
     Args:
-        data: a `Task`, or the path of one.
+        data: a `Task`, or whatever `open_task` takes.
         config: what is asked, whole.
         options: fields of `FitConfig` by name, over `config`: `sources=["timm:resnet50"]`.
 
@@ -70,9 +70,9 @@ def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
     clock = Clock()
     config = asked(data, config, options)
     folder = Path(config.out) if config.out else free_name(Path(DEFAULT_RUN))
-    check_place(folder, config.force, apart_from=Path(config.data))
+    check_place(folder, config.force, apart_from=Path(config.data) if config.data else None)
     with clock("reading"):
-        task = data if isinstance(data, Task) else read_task(config.data, **reading(config))
+        task = data if isinstance(data, Task) else read_task(data, **reading(config))
     with clock("extraction"):
         material = _gather(task, sources_for(task, config), config)
     study = plan_study(material, config)
@@ -147,7 +147,8 @@ def asked(data: Any, config: FitConfig | None, options: dict[str, Any]) -> FitCo
     """
     from pydantic import ValidationError
 
-    origin = data.origin if isinstance(data, Task) else str(data)
+    in_memory = not isinstance(data, Task | str | Path)
+    origin = "" if in_memory else data.origin if isinstance(data, Task) else str(data)
     told = {**(config.model_dump() if config else {}), **options, "data": origin}
     try:
         return FitConfig.model_validate(told)

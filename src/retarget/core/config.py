@@ -45,7 +45,7 @@ class FitConfig(DataConfig):
     force: bool = Field(False, description="Replace a run that is already there.")
     split_from: str | None = Field(None, description="Run whose test examples stay test examples.")
     folds: int = Field(5, ge=2, le=20, description="Folds of cross-validation.")
-    seed: int = Field(0, ge=0, description="Of splits, bootstraps and random weights.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Of splits, bootstraps and random weights.")
     engine: EngineName = Field("auto", description="How encoders are run.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     learning_curve: bool = Field(True, description="Measure performance against labels.")

@@ -1,6 +1,6 @@
 """Predictions of a saved model for new inputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def predict_task(
 def predict_inputs(
     model: TransferModel,
     encoder: Source,
-    inputs: Sequence[Any] | str | Path,
+    inputs: Any,
     *,
     store: FeatureStore,
     engine: str = "auto",
@@ -90,7 +90,8 @@ def predict_inputs(
             rows = np.arange(i, min(i + CHUNK, len(task)))
             yield predict_task(model, encoder, task.take(rows), **told)
         return
-    listed = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Path)
+    listed = list(inputs) if several else [inputs]
     for i in range(0, len(listed), CHUNK):
         part = listed[i : i + CHUNK]
         try:
