@@ -259,7 +259,7 @@ def test_data_in_memory_lie_in_no_folder(tmp_path: Path, monkeypatch: pytest.Mon
     one = fitted.predict(Image.fromarray(pixels[0]), engine="eager")
     np.testing.assert_allclose(one.values, fitted.predict(pixels[:1], engine="eager").values)
     for nothing in (None, 3):
-        with pytest.raises(DataError, match="path, picture|a picture is"):
+        with pytest.raises(DataError, match=r"path, picture|a picture is"):
             fitted.predict(nothing)
     with pytest.raises(DataError, match="labelled"):
         rt.fit(pixels, sources=["random:resnet10t"], **asked)
