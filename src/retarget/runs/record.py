@@ -88,7 +88,8 @@ def trial_records(judged: Judged) -> tuple[TrialRecord, ...]:
 
 
 def _trial_record(trial: Trial, evidence: Evidence, chosen: bool) -> TrialRecord:
-    layers = dict.fromkeys(name for c in trial.candidates for name in c.layers)
+    used = {name for c in trial.candidates for name in c.layers}
+    layers = [name for name in evidence.features[trial.source].layers if name in used]
     single = len(trial.candidates) == 1
     return TrialRecord(
         source=trial.source,
