@@ -219,6 +219,10 @@ def test_inspection_says_how_and_what_is_wrong(pictures: Path) -> None:
     record = rt.inspect(pictures).record
     assert record.task.class_counts == {"dark": 22, "light & <b>bold<b>": 22}
     assert record.splits == {"test": 16, "train": 28}
+    assert [(s.name, s.smallest, s.median, s.largest) for s in record.sizes] == [
+        ("width, pixels", 48, 48, 48),
+        ("height, pixels", 40, 40, 40),
+    ]
     assert record.protocol is not None
     assert record.protocol.mode == "hold-out"
     assert record.task.quarantined == 1

@@ -359,3 +359,16 @@ def test_loading_in_threads_gives_the_same_pictures(encoded: dict[str, bytes]) -
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_sizes_are_told_from_the_header_alone(tmp_path: Path) -> None:
+    from retarget.tasks.images import measure_image
+
+    path = tmp_path / "cut.jpg"
+    Image.new("RGB", (300, 200)).save(path)
+    path.write_bytes(path.read_bytes()[:700])
+    assert measure_image(path) == {"width, pixels": 300, "height, pixels": 200}
+    assert measure_image(np.zeros((4, 7), np.uint8)) == {"width, pixels": 7, "height, pixels": 4}
+    (tmp_path / "no.jpg").write_bytes(b"%!PS-Adobe")
+    with pytest.raises(UnreadableInput, match="PostScript"):
+        measure_image(tmp_path / "no.jpg")

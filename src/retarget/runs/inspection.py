@@ -1,18 +1,22 @@
 """`Inspection`: how data was read, what is wrong with it, how a fit would judge on it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from retarget.core.errors import DataError
+from retarget.core.errors import DataError, UnreadableInput
+from retarget.core.progress import progress
 from retarget.evaluation.protocol import plan
 from retarget.features.material import Material
 from retarget.runs.record import protocol_record, task_record
 from retarget.runs.schema import ProtocolRecord, Record, TaskRecord
+from retarget.tasks.modalities import measure
+from retarget.tasks.task import Task
 
 
 class Sizes(Record):
-    """Smallest, median and largest of a number per example, or of the examples in a split."""
+    """Smallest, median and largest of what inputs measure; `name` holds the unit."""
 
     name: str
     smallest: float
@@ -53,15 +57,22 @@ def inspection(material: Material, folds: int = 5, seed: int = 0) -> Inspection:
         splits={str(s) or "not given": int(c) for s, c in zip(splits, counts, strict=True)},
         protocol=protocol,
         cannot_fit=cannot,
-        sizes=tuple(
-            Sizes(
-                name=name,
-                smallest=float(np.min(values)),
-                median=float(np.median(values)),
-                largest=float(np.max(values)),
-            )
-            for name, values in sorted(task.facts.items())
-            if len(values)
-        ),
+        sizes=_sizes(task),
     )
     return Inspection(record, material)
+
+
+def _sizes(task: Task) -> tuple[Sizes, ...]:
+    """Measure every input, without decoding it where a header tells."""
+    found: dict[str, list[float]] = {}
+    for name, modality in task.inputs.items():
+        with progress("Measuring", len(task), modality + "s") as meter:
+            for reference in task.examples.inputs[name]:
+                with suppress(UnreadableInput):
+                    for what, value in measure(modality, reference).items():
+                        found.setdefault(what, []).append(value)
+                meter.advance()
+    return tuple(
+        Sizes(name=name, smallest=min(v), median=float(np.median(v)), largest=max(v))
+        for name, v in found.items()
+    )

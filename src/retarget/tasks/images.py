@@ -125,6 +125,20 @@ def identify_image(reference: Any) -> str:
         return hash_bytes(f"{array.dtype.str}{array.shape}".encode(), array.tobytes())
 
 
+def measure_image(reference: Any) -> dict[str, float]:
+    """Return `width` and `height` in pixels as stored; of a file only the header is read.
+
+    Raises `UnreadableInput`.
+    """
+    _silence()
+    if isinstance(reference, (str, Path)):
+        with _reasons(), _regular(Path(reference)).open("rb") as stream, _open(stream) as image:
+            width, height = image.size
+    else:
+        width, height = load_image(reference).size
+    return {"width, pixels": width, "height, pixels": height}
+
+
 def is_picture(path: Path | str) -> bool:
     """Whether a file is taken for a picture: by its ending, by its first bytes if it has none."""
     ending = os.path.splitext(path)[1]  # noqa: PTH122 - a Path for each of very many costs seconds
@@ -142,14 +156,19 @@ def _load_file(path: Path, detail: int) -> Image.Image:
         return _decode(stream, detail)
 
 
-def _decode(stream: IO[bytes], detail: int) -> Image.Image:
+def _open(stream: IO[bytes]) -> Image.Image:
+    """Return the picture of a stream, its header read and its pixels not."""
     head = stream.read(16)
     name = _format(head)
     if name is None:
         raise UnreadableInput(_foreign(head))
     if name == "AVIF" and not _reads_avif():
         raise UnreadableInput("is AVIF, which this Pillow does not read: convert it to PNG")
-    with Image.open(stream, formats=[name]) as image:
+    return Image.open(stream, formats=[name])
+
+
+def _decode(stream: IO[bytes], detail: int) -> Image.Image:
+    with _open(stream) as image:
         if detail > 0:
             image.draft(None, (detail, detail))
         width, height = image.size

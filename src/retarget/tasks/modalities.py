@@ -7,7 +7,7 @@ from typing import Any
 
 from retarget.core.errors import UsageError
 from retarget.core.types import Modality
-from retarget.tasks.images import identify_image, load_image
+from retarget.tasks.images import identify_image, load_image, measure_image
 from retarget.tasks.pictures import keep_image, small_jpeg
 
 
@@ -20,16 +20,18 @@ class Loader:
         identify: reference → content hash, 32 hexadecimal digits; raises `UnreadableInput`.
         keep: (reference, destination without suffix) → a file that holds the whole input.
         picture: (reference, side) → JPEG for a report, `None` where there is nothing to see.
+        measure: reference → sizes by name and unit; raises `UnreadableInput`.
     """
 
     load: Callable[[Any, int], Any]
     identify: Callable[[Any], str]
     keep: Callable[[Any, Path], Path]
     picture: Callable[[Any, int], bytes | None]
+    measure: Callable[[Any], dict[str, float]]
 
 
 LOADERS: dict[Modality, Loader] = {
-    "image": Loader(load_image, identify_image, keep_image, small_jpeg)
+    "image": Loader(load_image, identify_image, keep_image, small_jpeg, measure_image)
 }
 
 
@@ -55,6 +57,11 @@ def keep(modality: Modality, reference: Any, destination: Path) -> Path:
 def picture(modality: Modality, reference: Any, side: int) -> bytes | None:
     """Return a JPEG of at most `side` pixels a side for a report, `None` for what has no look."""
     return _loader(modality).picture(reference, side)
+
+
+def measure(modality: Modality, reference: Any) -> dict[str, float]:
+    """Return the sizes of an input by name and unit. Raises `UnreadableInput`."""
+    return _loader(modality).measure(reference)
 
 
 def _loader(modality: Modality) -> Loader:

@@ -1,7 +1,7 @@
 """`Task`: the examples of a target task, their targets, and who may be judged beside whom."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -112,7 +112,6 @@ class Task:
     layout: str = ""
     why: str = ""
     origin: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.examples)
