@@ -80,9 +80,6 @@ class ToySource(Source):
     def random(self, seed: int = 0) -> Source:
         raise SourceError("none")
 
-    def describe(self) -> dict[str, str]:
-        return {}
-
     def save(self, folder: Path) -> None:
         raise AssertionError("nobody may store it")
 

@@ -9,7 +9,6 @@ from retarget.core.paths import cache_dir
 from retarget.features.onnx_graphs import (
     GraphError,
     check_graph,
-    graph_files,
     graph_path,
     keep_graph,
     kept_graph,
@@ -80,4 +79,3 @@ def test_a_graph_is_named_by_encoder_pooling_and_versions() -> None:
     assert path.parent == cache_dir() / "graphs"
     assert path.name.startswith(f"{'a' * 32}-mean+max-torch")
     assert graph_path("../x", "mean").parent == path.parent
-    assert graph_files() == []

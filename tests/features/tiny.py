@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,6 @@ class TinySource(Source):
 
     def random(self, seed: int = 0) -> "TinySource":
         return TinySource(f"random:{self.uri}", seed + 1000)
-
-    def describe(self) -> Mapping[str, Any]:
-        return {}
 
     def save(self, folder: Path) -> None:
         raise NotImplementedError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retarget.core.types import Kind
-from retarget.methods.base import HEADS, METHODS, Labels, Method, method
+from retarget.methods.base import HEADS, METHODS, Labels, method
 
 for _room in ("heads", "knn", "probe", "prototype"):
     importlib.import_module(f"retarget.methods.{_room}")
@@ -199,11 +199,3 @@ def test_signal_is_found(name, kind):
         spread = ((z[..., 0] - labels.values) ** 2).mean(axis=1).min()
         score, chance = 1 - spread / labels.values.var(), 0.3
     assert score > chance + 0.1
-
-
-@every
-def test_description_rebuilds_the_method(name, kind):
-    described = METHODS[name]().describe()
-    assert described.pop("name") == name
-    rebuilt: Method = method(name, **described)
-    assert rebuilt == METHODS[name]()

@@ -64,7 +64,6 @@ def test_uris_are_canonical_and_facts_are_known(source):
     assert (again.uri, again.fingerprint) == (source.uri, source.fingerprint)
     assert source.facts.modality == "image"
     assert source.facts.title
-    json.dumps(source.describe())
 
 
 def test_layers_have_the_widths_they_say_and_grow_coarser(encoder):

@@ -32,14 +32,12 @@ class Material:
         features: of those examples, by source.
         costs: of the pass, per source.
         near: (pairs, 2) rows that look alike; they are never divided by a split of ours.
-        quarantined: examples that were left out.
     """
 
     task: Task
     features: Mapping[str, Features]
     costs: tuple[PassCost, ...]
     near: IntArray
-    quarantined: int
 
     def tables(self, uris: Sequence[str]) -> dict[str, Table]:
         """Read the labelled examples' features of some sources into memory."""
@@ -100,7 +98,7 @@ def gather(
     features = {uri: f.take(rows) for uri, f in made.features.items()}
     near, found = _near(readable, features[PIXELS])
     readable = readable.with_problems(*found)
-    return Material(readable, features, made.costs, near, len(lost))
+    return Material(readable, features, made.costs, near)
 
 
 def _near(task: Task, pixels: Features) -> tuple[IntArray, tuple[Problem, ...]]:

@@ -109,9 +109,3 @@ def _tensors(graph: Any) -> Iterable[Any]:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)
-
-
-def graph_files() -> list[Path]:
-    """Return the kept graphs."""
-    folder = cache_dir() / "graphs"
-    return sorted(folder.glob("*.onnx")) if folder.is_dir() else []

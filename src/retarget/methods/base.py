@@ -85,10 +85,6 @@ class Method(ABC):
     def fit(self, x: FloatArray, labels: Labels, setting: float) -> Head:
         """Return the head fitted on all rows with one setting."""
 
-    def describe(self) -> dict[str, Any]:
-        """Return the method's name and parameters, JSON-able."""
-        return {"name": self.name, **vars(self)}
-
 
 METHODS: dict[str, type[Method]] = {}
 HEADS: dict[str, type[Head]] = {}

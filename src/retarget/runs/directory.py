@@ -1,7 +1,6 @@
 """The run directory: written whole, read with suspicion."""
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
@@ -137,11 +136,6 @@ def read_record(folder: Path) -> RunRecord:
 def encoder_uri(folder: Path) -> str:
     """Return the URI under which a run's encoder is opened."""
     return f"file:{folder / MODEL / ENCODER}"
-
-
-def as_json(record: RunRecord) -> str:
-    """Return the record as one JSON document."""
-    return json.dumps(record.as_json(), ensure_ascii=False)
 
 
 def _refused(folder: Path, replace: bool) -> str:

@@ -24,7 +24,7 @@ class WholeModel(nn.Module):
         self.pooling = model.pooling
         self.kind: Kind = model.kind
         self.temperature = model.temperature
-        self.members = nn.ModuleList([MemberModule(m, model.kind) for m in model.members])
+        self.members = nn.ModuleList([MemberModule(m) for m in model.members])
 
     def forward(self, batch: Tensor) -> Tensor:
         """Map prepared inputs to predictions."""
@@ -41,7 +41,7 @@ class WholeModel(nn.Module):
 class MemberModule(nn.Module):
     """One head behind its scale."""
 
-    def __init__(self, member: Member, kind: Kind) -> None:
+    def __init__(self, member: Member) -> None:
         super().__init__()
         self.layers = member.layers
         self.temperature = member.temperature

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retarget.core.errors import SourceError
 from retarget.core.hashing import hash_json
@@ -61,10 +61,6 @@ class ModelSource(Source):
         from retarget.sources.randomised import RandomSource
 
         return RandomSource(self, seed)
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return the URI and the blueprint, JSON-able."""
-        return {"uri": self.uri, **self.blueprint.record()}
 
     def save(self, folder: Path) -> None:
         """Write `source.json` and `model.safetensors` into `folder`. Raises `SourceError`."""

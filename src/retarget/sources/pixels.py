@@ -1,10 +1,9 @@
 """`pixels:`: the picture itself, the denominator that no model needs."""
 
 import struct
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retarget.core.errors import SourceError, UsageError
 from retarget.core.hashing import hash_file, hash_json
@@ -57,10 +56,6 @@ class PixelSource(Source):
     def random(self, seed: int = 0) -> Source:
         """Raise `SourceError`: there are no weights."""
         raise SourceError("pixels: has no weights, so there is no random version of it.")
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return the URI and the blueprint, JSON-able."""
-        return {"uri": self.uri, **self.blueprint.record()}
 
     def save(self, folder: Path) -> None:
         """Write the record and an empty file of weights, without importing torch."""

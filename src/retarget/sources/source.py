@@ -1,11 +1,10 @@
 """`Source`: what a pretrained model is, known without loading it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retarget.core.types import Modality
 
@@ -57,10 +56,6 @@ class Source(ABC):
     def random(self, seed: int = 0) -> "Source":
         """Return the same architecture with random weights (`random:…`), the denominator of
         transfer gain. Raises `SourceError` for a source that has no weights to randomise."""
-
-    @abstractmethod
-    def describe(self) -> Mapping[str, Any]:
-        """JSON-able: everything but the weights that is needed to build the encoder again."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 
 from retarget.core.text import count, printable
 from retarget.core.types import BoolArray, IntArray, StrArray
-from retarget.tasks.neighbours import near_duplicates as near_duplicates
 from retarget.tasks.splits import joined
 from retarget.tasks.task import Examples, Problem, Task
 

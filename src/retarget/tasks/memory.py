@@ -46,7 +46,7 @@ class ArrayReader(Reader):
             low, high = value_range(array)
             array = np.stack([scale_to_bytes(picture, low, high) for picture in array])
             scaled = f", {low:g} read as black and {high:g} as white"
-        return _in_memory(list(array), f"An array of {count(len(array), 'picture')}{scaled}", self)
+        return _in_memory(list(array), f"An array of {count(len(array), 'picture')}{scaled}")
 
 
 @register_reader
@@ -65,10 +65,10 @@ class ListReader(Reader):
     def read(self, data: Any, asked: Asked) -> Rows:
         """Return the pictures; paths are taken as they are, also through links."""
         if isinstance(data, Path):
-            return _in_memory([data], "One picture", self)
+            return _in_memory([data], "One picture")
         if not data:
             raise DataError("The list is empty. Give paths, PIL images, arrays or tensors.")
-        return _in_memory(data, f"A list of {count(len(data), 'picture')}", self)
+        return _in_memory(data, f"A list of {count(len(data), 'picture')}")
 
 
 def as_reference(value: Any) -> Any:
@@ -86,7 +86,7 @@ def names_of(references: Sequence[Any]) -> list[str]:
     ]
 
 
-def _in_memory(pictures: Sequence[Any], layout: str, reader: Reader) -> Rows:
+def _in_memory(pictures: Sequence[Any], layout: str) -> Rows:
     references = [as_reference(picture) for picture in pictures]
     return Rows(
         name="data",
