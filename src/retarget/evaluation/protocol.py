@@ -8,7 +8,7 @@ import numpy as np
 from retarget.core.errors import DataError
 from retarget.core.text import count
 from retarget.core.types import IntArray, StrArray
-from retarget.tasks.splits import assign_folds, split_off
+from retarget.tasks.splits import assign_folds, joined, names_of_clusters, split_off
 from retarget.tasks.task import Task
 
 # From here on a held-out quarter judges to about ±4 points; cross-fitting costs six times more.
@@ -153,31 +153,9 @@ def _fold_count(units: StrArray, folds: int) -> int:
 
 def _units(task: Task, near: IntArray | None) -> StrArray:
     """Name the smallest sets that no split divides: by group, content and near-duplicates."""
-    examples = task.examples
-    parent = np.arange(len(task))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = int(parent[i])
-        return i
-
-    def join(keys: StrArray) -> None:
-        first: dict[str, int] = {}
-        for i, key in enumerate(keys):
-            if key:
-                parent[root(i)] = root(first.setdefault(str(key), i))
-
-    join(examples.ids)
-    join(examples.groups)
-    for i, j in np.empty((0, 2), dtype=np.int64) if near is None else near:
-        parent[root(int(i))] = root(int(j))
-    # A unit is named by its smallest id, so that names do not depend on the order of rows.
-    names: dict[int, str] = {}
-    roots = [root(i) for i in range(len(task))]
-    for r, name in zip(roots, examples.ids, strict=True):
-        names[r] = min(names.get(r, "~"), str(name))
-    return np.array([names[r] for r in roots], dtype=np.str_)
+    ids = task.examples.ids
+    clusters = joined(task.examples.groups, ids, near)
+    return names_of_clusters(ids, clusters)[clusters]
 
 
 def _check_enough(task: Task, rows: IntArray) -> None:

@@ -110,17 +110,14 @@ def _cluster(
     counts = np.zeros((int(of.max(initial=-1)) + 1, members.shape[1] + 1))
     np.add.at(counts[:, 0], of, 1.0)
     np.add.at(counts[:, 1:], of, members)
-    first: dict[int, str] = {}
-    for name, cluster in sorted(zip(ids.tolist(), of.tolist(), strict=True)):
-        first.setdefault(cluster, name)
     key = str(seed).encode()
-    order = [hash_bytes(key, first[cluster].encode()) for cluster in range(len(counts))]
+    order = [hash_bytes(key, name.encode()) for name in names_of_clusters(ids, of).tolist()]
     return _Clusters(of, counts, np.array(order, dtype=np.str_))
 
 
-def joined(groups: StrArray, ids: StrArray) -> IntArray:
-    """Return (n,) cluster numbers: examples are together if a chain of equal ids and equal groups
-    links them."""
+def joined(groups: StrArray, ids: StrArray, pairs: IntArray | None = None) -> IntArray:
+    """Return (n,) cluster numbers: examples are together if a chain of equal ids, equal groups
+    and `pairs` (p, 2) of rows links them."""
     parent = list(range(len(ids)))
 
     def root(row: int) -> int:
@@ -134,8 +131,17 @@ def joined(groups: StrArray, ids: StrArray) -> IntArray:
         for row, value in enumerate(column):
             if value:
                 parent[root(row)] = root(seen.setdefault(value, row))
+    for one, other in [] if pairs is None else pairs.tolist():
+        parent[root(one)] = root(other)
     roots = np.array([root(row) for row in range(len(ids))], dtype=np.int64)
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+
+
+def names_of_clusters(ids: StrArray, clusters: IntArray) -> StrArray:
+    """Return (m,) the smallest id in each cluster: names that don't depend on the order of rows."""
+    order = np.argsort(ids)
+    first = np.unique(clusters[order], return_index=True)[1]
+    return ids[order][first]
 
 
 def _deal(clusters: _Clusters, shares: FloatArray) -> IntArray:
