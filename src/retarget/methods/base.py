@@ -34,6 +34,12 @@ class Labels:
         """Return the labels at `rows`."""
         return Labels(self.kind, self.values[rows], self.outputs, self.weights[rows])
 
+    def columns(self) -> FloatArray:
+        """Return the values as (n, K) float64: one-hot classes, 0/1 labels, or numbers."""
+        if self.kind == "classification":
+            return np.eye(self.outputs)[self.values.astype(np.int64)]
+        return np.asarray(self.values, dtype=np.float64).reshape(len(self), self.outputs)
+
 
 class Head(ABC):
     """What a method fitted: maps normalised features to outputs.

@@ -31,7 +31,7 @@ class Knn(Method):
 
     def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> FloatArray:
         """Return out-of-fold outputs (S, n, K), from one matrix of similarities."""
-        rows, votes, settings = unit_rows(x), ballots(labels), self.settings(labels)
+        rows, votes, settings = unit_rows(x), labels.columns(), self.settings(labels)
         found = np.empty((len(settings), len(x), votes.shape[1]))
         for start in range(0, len(x), ROWS_AT_ONCE):
             block = slice(start, start + ROWS_AT_ONCE)
@@ -44,11 +44,4 @@ class Knn(Method):
         """Return the labelled examples as a head."""
         weights = np.asarray(labels.weights, dtype=np.float64)
         bank = unit_rows(x).astype(np.float32)
-        return KnnHead(bank, ballots(labels), weights, float(setting), labels.kind)
-
-
-def ballots(labels: Labels) -> FloatArray:
-    """Return what each row votes for, (n, K) float64: one-hot classes, 0/1 labels, or values."""
-    if labels.kind == "classification":
-        return np.eye(labels.outputs)[labels.values.astype(np.int64)]
-    return np.asarray(labels.values, dtype=np.float64).reshape(len(labels), labels.outputs)
+        return KnnHead(bank, labels.columns(), weights, float(setting), labels.kind)

@@ -45,7 +45,7 @@ def vote(
     force = np.where(allowed, weights[order], 0.0)
     closeness = np.exp((np.where(allowed, near, near[:, :1]) - near[:, :1]) / TEMPERATURE)
     before = np.cumsum(force, axis=1) - force
-    prior = _prior(similarity, votes, weights)
+    prior = prior_shares(votes, np.isfinite(similarity) * weights)
     found = []
     for k in neighbours:
         counted = closeness * np.clip(k - before, 0, force)
@@ -73,9 +73,11 @@ def _nearest(
     return kept[nearest], near[nearest]
 
 
-def _prior(similarity: FloatArray, votes: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the shares of votes among all rows that may vote, at least half a vote each."""
-    allowed = np.isfinite(similarity) * weights
-    counts = allowed @ votes
-    total = allowed.sum(axis=1, keepdims=True)
+def prior_shares(votes: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return (m, K) the shares of votes (n, K) among all rows, at least half a vote each.
+
+    `weights` (m, n) are zero where a row may not vote.
+    """
+    counts = weights @ votes
+    total = weights.sum(axis=1, keepdims=True)
     return np.asarray((counts + 0.5) / (total + 0.5 * max(votes.shape[1], 2)))

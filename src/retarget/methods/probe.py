@@ -135,7 +135,7 @@ def _path(
     class_weight: Literal["balanced"] | None,
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Yield weight (F, K, r) and bias (F, K) for each strength, of fits on `kept` (F, n) rows."""
-    one_hot = _one_hot(labels)
+    one_hot = labels.columns()
     weights: FloatArray = np.where(kept, np.asarray(labels.weights, dtype=np.float64), 0)
     held, total = weights @ one_hot, weights.sum(axis=1, keepdims=True)
     if labels.kind == "multilabel":
@@ -191,12 +191,6 @@ def _labels_path(
     for solved in solve_path(problems, strengths):
         w = solved.reshape(folds, labels, -1).astype(np.float64)
         yield w[..., :-1], np.where(mixed, w[..., -1], one_sided)
-
-
-def _one_hot(labels: Labels) -> FloatArray:
-    if labels.kind == "classification":
-        return np.eye(labels.outputs)[labels.values.astype(np.int64)]
-    return np.asarray(labels.values, dtype=np.float64)
 
 
 def _shares(weights: FloatArray) -> FloatArray:

@@ -100,10 +100,11 @@ def _members(labels: Labels) -> FloatArray:
     without and with the label.
     """
     weights = np.asarray(labels.weights, dtype=np.float64)[:, None, None]
-    if labels.kind == "classification":
-        return weights * np.eye(labels.outputs)[labels.values.astype(np.int64)][:, None, :]
-    held = np.asarray(labels.values, dtype=np.float64)
-    return weights * np.stack([1 - held, held], axis=2)
+    held = labels.columns()
+    single = labels.kind == "classification"
+    return np.asarray(
+        weights * (held[:, None, :] if single else np.stack([1 - held, held], axis=2))
+    )
 
 
 def _mean(x: FloatArray) -> FloatArray:

@@ -2,14 +2,13 @@
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from retarget.core.types import FloatArray, Kind
 from retarget.methods.heads import KnnHead, LinearHead
 from retarget.methods.model import Member, TransferModel
-from retarget.methods.neighbours import PRIOR_VOTES, TEMPERATURE, _prior
+from retarget.methods.neighbours import PRIOR_VOTES, TEMPERATURE, prior_shares
 from retarget.sources.encoder import Encoder
 
 SMALLEST = 1e-30
@@ -78,7 +77,7 @@ class KnnModule(nn.Module):
         self.neighbours, self.kind = head.neighbours, head.of
         self.bank, self.votes = _constant(head.bank), _constant(head.votes)
         self.weights = _constant(head.weights)
-        self.prior = _constant(_prior(np.zeros((1, n)), head.votes, head.weights)[0])
+        self.prior = _constant(prior_shares(head.votes, head.weights[None])[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (b, D) to outputs (b, K)."""
