@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from retarget.features.table import Table
+from retarget.selection.baselines import judge_majority
 from retarget.selection.candidates import candidates, methods_for
-from retarget.selection.judge import Judged, Study, judge, majority
+from retarget.selection.judge import Judged, Study, judge
 from retarget.tasks.task import Task
 
 Maker = Callable[..., tuple[Study, dict[str, Table]]]
@@ -109,15 +110,7 @@ def test_other_kinds_of_target_are_chosen_and_predicted(study_of: Maker, kind: s
     targets = study.task.examples.targets[study.protocol.judging]
     assert judged.predictions.shape == targets.shape
     error = np.mean((judged.predictions - targets) ** 2)
-    assert error < 0.3 * np.mean((majority(study) - targets) ** 2)
-
-
-def test_majority_is_each_rounds_own_frequencies(study_of: Maker) -> None:
-    study, _ = study_of(n=50)
-    found = majority(study)
-    for rows, places in study.protocol.rounds():
-        share = np.mean(study.task.examples.targets[rows])
-        np.testing.assert_allclose(found[places], np.tile([1 - share, share], (len(places), 1)))
+    assert error < 0.3 * np.mean((judge_majority(study).predictions - targets) ** 2)
 
 
 def test_the_model_handed_over_predicts_as_its_members_do(study_of: Maker) -> None:

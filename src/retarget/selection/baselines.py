@@ -8,9 +8,9 @@ import numpy as np
 from retarget.core.types import FloatArray
 from retarget.evaluation.metrics import METRICS, score
 from retarget.features.table import Table
-from retarget.methods.base import Method
+from retarget.methods.base import Labels, Method
 from retarget.selection.candidates import candidates
-from retarget.selection.judge import Study, frequencies, judge, majority
+from retarget.selection.judge import Study, judge
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,15 @@ class Baseline:
 
 def judge_majority(study: Study) -> Baseline:
     """Judge always guessing the commonest class, or the mean."""
+    predictions = np.empty((len(study.protocol.judging), study.labels.outputs))
+    for rows, held_out in study.protocol.rounds():
+        predictions[held_out] = _frequencies(study.labels.take(rows))
     labels = study.labels.take(study.protocol.choosing)
-    guess = np.tile(frequencies(labels), (len(labels), 1))
-    shown = guess[:, 0] if labels.kind == "regression" else guess
-    own = score(study.metric, labels.kind, labels.values, shown, labels.weights)
-    return Baseline("majority", majority(study), own)
+    guess = np.tile(_frequencies(labels), (len(labels), 1))
+    if labels.kind == "regression":
+        predictions, guess = predictions[:, 0], guess[:, 0]
+    own = score(study.metric, labels.kind, labels.values, guess, labels.weights)
+    return Baseline("majority", predictions, own)
 
 
 def judge_table(
@@ -52,3 +56,11 @@ def strongest(baselines: Sequence[Baseline], metric: str) -> str:
         return value if np.isfinite(value) else -np.inf
 
     return max(baselines, key=quality).name
+
+
+def _frequencies(labels: Labels) -> FloatArray:
+    """Return (K,) weighted class or label frequencies, or the (1,) mean target."""
+    weights = labels.weights / labels.weights.sum()
+    if labels.kind == "classification":
+        return np.bincount(labels.values, weights, labels.outputs).astype(np.float64)
+    return np.atleast_1d(weights @ labels.values)

@@ -115,24 +115,6 @@ def judge(
     )
 
 
-def majority(study: Study) -> FloatArray:
-    """Predict, for the judging examples, each round's class frequencies or mean target."""
-    k = study.labels.outputs
-    shape = (len(study.protocol.judging),) if study.task.kind == "regression" else (-1, k)
-    predictions = np.empty((len(study.protocol.judging), k))
-    for rows, held_out in study.protocol.rounds():
-        predictions[held_out] = frequencies(study.labels.take(rows))
-    return predictions.reshape(shape)
-
-
-def frequencies(labels: Labels) -> FloatArray:
-    """Return (K,) weighted class or label frequencies, or the (1,) mean target."""
-    weights = labels.weights / labels.weights.sum()
-    if labels.kind == "classification":
-        return np.bincount(labels.values, weights, labels.outputs).astype(np.float64)
-    return np.atleast_1d(weights @ labels.values)
-
-
 def _uncalibrated(model: TransferModel) -> TransferModel:
     members = tuple(replace(m, temperature=1.0) for m in model.members)
     return replace(model, members=members, temperature=1.0)

@@ -6,7 +6,6 @@ import numpy as np
 
 from retarget.core.progress import progress
 from retarget.core.types import FloatArray, IntArray
-from retarget.evaluation.metrics import score
 from retarget.selection.select import Evidence, Trial, attempt
 
 # Share of the labels → how many draws: small draws vary more and cost less.
@@ -80,7 +79,4 @@ def _score(evidence: Evidence, chosen: Trial) -> float:
     if len(np.unique(evidence.folds)) < 2:
         return float("nan")
     made = [attempt(evidence, candidate).predictions for candidate in chosen.candidates]
-    mean = np.mean(made, axis=0)
-    labels = evidence.labels
-    shown = mean[:, 0] if labels.kind == "regression" else mean
-    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights, evidence.folds)
+    return evidence.score(np.mean(made, axis=0))

@@ -85,6 +85,12 @@ class Evidence:
     units: IntArray
     metric: str
 
+    def score(self, predictions: FloatArray) -> float:
+        """Return the headline metric of (n, K) out-of-fold probabilities or (n, 1) values."""
+        labels = self.labels
+        shown = predictions[:, 0] if labels.kind == "regression" else predictions
+        return score(self.metric, labels.kind, labels.values, shown, labels.weights, self.folds)
+
 
 def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = True) -> Selection:
     """Judge every candidate out of fold, add an average a source, and choose.
@@ -132,7 +138,7 @@ def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
         predictions=predictions,
         temperature=1.0,
         losses=losses,
-        score=_score(evidence, predictions),
+        score=evidence.score(predictions),
         seconds=time.perf_counter() - started,
     )
 
@@ -202,7 +208,7 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
         predictions=mean,
         temperature=temperature,
         losses=example_losses(labels, mean),
-        score=_score(evidence, mean),
+        score=evidence.score(mean),
         seconds=time.perf_counter() - started,
     )
 
@@ -217,12 +223,6 @@ def _members(judged: Sequence[Trial]) -> list[Trial]:
         anchors = [*single[-1:], max(probes, key=lambda t: len(t.candidates[0].layers))]
     wanted = [*ranked[:AVERAGED], *anchors]
     return [t for t in ranked if any(t is w for w in wanted)]
-
-
-def _score(evidence: Evidence, predictions: FloatArray) -> float:
-    labels = evidence.labels
-    shown = predictions[:, 0] if labels.kind == "regression" else predictions
-    return score(evidence.metric, labels.kind, labels.values, shown, labels.weights, evidence.folds)
 
 
 def choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
