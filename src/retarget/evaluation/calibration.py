@@ -4,7 +4,7 @@ import numpy as np
 
 from retarget.core.types import FloatArray, IntArray, Kind, StrArray
 from retarget.evaluation.intervals import interval
-from retarget.evaluation.metrics import CALIBRATION_BINS
+from retarget.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 from retarget.evaluation.results import Calibration, CalibrationBin
 
 COLDEST, HOTTEST = 0.05, 20.0
@@ -168,7 +168,7 @@ def _bins(
     """Return the bins that hold examples, their means weighted."""
     confidence = probs.max(axis=1)
     right = probs.argmax(axis=1) == targets
-    number = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    number = calibration_bins(confidence)
     return tuple(
         CalibrationBin(
             low=float(b / CALIBRATION_BINS),

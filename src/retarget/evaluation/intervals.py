@@ -80,11 +80,7 @@ def paired(
     one = metric(name, kind)
     first = sample_of(kind, targets, a, weights, folds)
     second = sample_of(kind, targets, b, weights, folds)
-    numbers = number_groups(groups, len(first))
-    value = one.function(first) - one.function(second)
-    if np.isnan(value):
-        return Estimate(value, value, value, "not defined")
-    return _paired(one, first, second, numbers, level)
+    return _paired(one, first, second, number_groups(groups, len(first)), level)
 
 
 def number_groups(groups: StrArray | None, n: int) -> IntArray:

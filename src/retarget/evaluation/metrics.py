@@ -233,12 +233,18 @@ def _mean_where(above: FloatArray, below: FloatArray) -> FloatArray:
     return np.where(count > 0, parts.sum(axis=-1) / np.maximum(count, 1), np.nan)
 
 
+def calibration_bins(confidence: FloatArray) -> IntArray:
+    """Return (n,) which of the `CALIBRATION_BINS` of equal width each confidence is in."""
+    return np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+
+
 def _miscalibration(sample: Sample) -> FloatArray:
     """Return (n, bins) confidence less correctness in the bin of the confidence."""
     confidence = sample.predictions.max(axis=1)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     excess = confidence - _correct(sample)
-    return np.asarray((bins[:, None] == np.arange(CALIBRATION_BINS)) * excess[:, None])
+    return np.asarray(
+        (calibration_bins(confidence)[:, None] == np.arange(CALIBRATION_BINS)) * excess[:, None]
+    )
 
 
 def _total_miscalibration(mass: FloatArray, sums: FloatArray) -> FloatArray:
