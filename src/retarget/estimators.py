@@ -30,7 +30,7 @@ from retarget.api import asked
 from retarget.core.config import FitConfig
 from retarget.core.errors import DataError, SourceError
 from retarget.core.text import count
-from retarget.core.types import FloatArray, IntArray, Kind, StrArray
+from retarget.core.types import FloatArray, IntArray, Kind, Pooling, StrArray
 from retarget.evaluation.metrics import headline
 from retarget.features.inputs import InputFeatures, input_features, listed
 from retarget.features.table import Table
@@ -54,7 +54,7 @@ class _FromPictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not
             told["seed"] = _seed(told.pop("random_state"))
         return asked("", None, {_CHOICES.get(k, k): _one(k, v) for k, v in told.items()})
 
-    def _transferred(self, X: Any, uri: str, pooling: str, fingerprint: str) -> Table:
+    def _transferred(self, X: Any, uri: str, pooling: Pooling, fingerprint: str) -> Table:
         """Return the features of all inputs from the source that was fitted with.
 
         Raises:

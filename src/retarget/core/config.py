@@ -6,9 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retarget.core.types import Kind
 
-Pooling = Literal["mean", "cls", "mean+max"]
-EngineName = Literal["auto", "eager", "onnx", "compiled"]
-
 
 class DataConfig(BaseModel):
     """How data is read."""
@@ -37,7 +34,9 @@ class FitConfig(DataConfig):
         ("majority", "pixels", "random"), description="Denominators of transfer gain."
     )
     metric: str | None = Field(None, description="Headline metric; by kind if not said.")
-    pooling: Pooling = Field("mean", description="How places of a layer become one vector.")
+    pooling: Literal["mean", "cls", "mean+max"] = Field(
+        "mean", description="How places of a layer become one vector."
+    )
     class_weight: Literal["balanced"] | None = Field(
         None, description="Weigh classes equally in linear heads."
     )
@@ -46,6 +45,8 @@ class FitConfig(DataConfig):
     split_from: str | None = Field(None, description="Run whose test examples stay test examples.")
     folds: int = Field(5, ge=2, le=20, description="Folds of cross-validation.")
     seed: int = Field(0, ge=0, lt=2**63, description="Of splits, bootstraps and random weights.")
-    engine: EngineName = Field("auto", description="How encoders are run.")
+    engine: Literal["auto", "eager", "onnx", "compiled"] = Field(
+        "auto", description="How encoders are run."
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
     learning_curve: bool = Field(True, description="Measure performance against labels.")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from retarget.core.errors import UsageError
-from retarget.core.types import FloatArray
+from retarget.core.types import FloatArray, Pooling
 from retarget.features.devices import cores
 from retarget.features.features import StoredLayer
 from retarget.features.onnx_graphs import (
@@ -22,7 +22,7 @@ from retarget.features.onnx_graphs import (
     keep_graph,
     kept_graph,
 )
-from retarget.sources.encoder import Encoder, Pooling
+from retarget.sources.encoder import Encoder
 
 # Of the largest absolute value of a layer over the batch; float32 rounding stays far below.
 TOLERANCE = 1e-4

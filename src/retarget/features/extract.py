@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retarget.core.errors import UsageError
-from retarget.core.types import Modality, StrArray
+from retarget.core.types import IntArray, Modality, Pooling, StrArray
 from retarget.features.features import Features, PassCost, Space
 from retarget.features.plan import Order, Plan
 from retarget.features.store import FeatureStore
 from retarget.sources.source import Source
-from retarget.tasks.task import Task
+from retarget.tasks.task import Problem, Task
 
 if TYPE_CHECKING:
     from retarget.features.passes import Pass
@@ -39,13 +39,22 @@ class Extraction:
     costs: tuple[PassCost, ...]
     notes: tuple[str, ...] = ()
 
+    def readable(self, task: Task) -> tuple[IntArray, tuple[Problem, ...]]:
+        """Return the rows of a task that could be read, and a problem for each other one."""
+        rows = [i for i in range(len(task)) if i not in self.unreadable]
+        lost = tuple(
+            Problem("unreadable", (task.examples.names[i],), f"{reason}.", left_out=True)
+            for i, reason in sorted(self.unreadable.items())
+        )
+        return np.array(rows, dtype=np.int64), lost
+
 
 def extract(
     task: Task,
     sources: Sequence[Source],
     *,
     store: FeatureStore,
-    pooling: str = "mean",
+    pooling: Pooling = "mean",
     engine: str = "auto",
     device: str = "auto",
     input_name: str | None = None,
@@ -115,7 +124,11 @@ def _input(task: Task, sources: Sequence[Source], name: str | None) -> str:
 
 
 def _plan(
-    source: Source, store: FeatureStore, pooling: str, ids: StrArray, unreadable: dict[str, str]
+    source: Source,
+    store: FeatureStore,
+    pooling: Pooling,
+    ids: StrArray,
+    unreadable: dict[str, str],
 ) -> Plan:
     space = store.space(source.fingerprint, pooling)
     if space is None:
@@ -168,7 +181,7 @@ def _opens(reference: Any) -> bool:
         return False
 
 
-def _features(plan: Plan, store: FeatureStore, pooling: str, ids: StrArray) -> Features:
+def _features(plan: Plan, store: FeatureStore, pooling: Pooling, ids: StrArray) -> Features:
     key = plan.source.fingerprint
     space = store.space(key, pooling)
     if space is None:  # no example could be read

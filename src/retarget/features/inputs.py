@@ -9,7 +9,7 @@ import numpy as np
 
 from retarget.core.errors import DataError
 from retarget.core.text import count
-from retarget.core.types import IntArray, Modality, StrArray
+from retarget.core.types import IntArray, Modality, Pooling, StrArray
 from retarget.features.extract import extract
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
@@ -53,7 +53,11 @@ class InputFeatures:
 
 
 def input_features(
-    inputs: Sequence[Any], source: Source, pooling: str, engine: str = "auto", device: str = "auto"
+    inputs: Sequence[Any],
+    source: Source,
+    pooling: Pooling,
+    engine: str = "auto",
+    device: str = "auto",
 ) -> InputFeatures:
     """Take inputs through a source, or their features from the store.
 

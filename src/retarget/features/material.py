@@ -12,6 +12,7 @@ from retarget.features.extract import extract
 from retarget.features.features import Features, PassCost
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
+from retarget.sources.registry import resolve
 from retarget.sources.source import Source
 from retarget.tasks.hygiene import check_task, near_duplicate_problems
 from retarget.tasks.neighbours import near_duplicates
@@ -79,15 +80,9 @@ def gather(
     Raises:
         DataError: nothing can be read, or `strict` and something can't.
     """
-    from retarget.sources.registry import resolve
-
     wanted = [*sources, *([] if any(s.uri == PIXELS for s in sources) else [resolve(PIXELS)])]
     made = extract(task, wanted, store=store, pooling=pooling, engine=engine, device=device)
-    rows = np.array([i for i in range(len(task)) if i not in made.unreadable], dtype=np.int64)
-    lost = tuple(
-        Problem("unreadable", (task.examples.names[i],), f"{reason}.", left_out=True)
-        for i, reason in sorted(made.unreadable.items())
-    )
+    rows, lost = made.readable(task)
     if lost and (strict or not len(rows)):
         raise DataError(
             f"{lost[0].where[0]} can't be read: {lost[0].what} "

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from functools import cache
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -19,9 +18,6 @@ from retarget.features.features import PassCost, Space
 from retarget.features.loading import Prepared, Reader, ahead
 from retarget.features.plan import Order, Plan
 from retarget.features.store import FeatureStore, Writer
-
-if TYPE_CHECKING:
-    from retarget.sources.encoder import Pooling
 
 CPU_BATCH = 16
 GPU_BATCH = 64
@@ -102,9 +98,9 @@ class Pass:
 
     def _choose(self, batch: Tensor) -> Choice:
         """The engine that was named, else the one the space was filled with, else the fastest."""
-        pooling = cast("Pooling", self._order.pooling)
-        place = Place(self._device, pooling, len(self._plan.rows), self._plan.source.fingerprint)
-        space, name = self._plan.space, self._order.engine
+        plan, pooling = self._plan, self._order.pooling
+        place = Place(self._device, pooling, len(plan.rows), plan.source.fingerprint)
+        space, name = plan.space, self._order.engine
         if name != "auto" or space is None:
             choice = choose_engine(self.encoder, batch, name, place)
             self.notes = choice.notes

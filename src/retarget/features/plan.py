@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from retarget.core.types import IntArray
+from retarget.core.types import IntArray, Pooling
 from retarget.features.features import Space
 from retarget.sources.source import Source
 
@@ -11,7 +11,7 @@ from retarget.sources.source import Source
 class Order:
     """How a pass is to be run: see `extract`."""
 
-    pooling: str
+    pooling: Pooling
     engine: str
     device: str
 

@@ -13,6 +13,7 @@ from retarget.core.paths import written_whole
 from retarget.core.types import FloatArray, Kind, Pooling
 from retarget.evaluation.calibration import apply_temperature
 from retarget.methods.base import HEADS, Head, log_softmax
+from retarget.methods.heads import KINDS
 from retarget.methods.scale import BlockScale
 
 MODEL_VERSION = 1
@@ -142,7 +143,7 @@ def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferMod
     if told["version"] != MODEL_VERSION:
         raise ValueError(f"model version {told['version']!r}, this version reads {MODEL_VERSION}")
     kind, classes = told["kind"], tuple(map(_text, told["classes"]))
-    if kind not in ("classification", "multilabel", "regression") or not told["members"]:
+    if kind not in KINDS or not told["members"]:
         raise ValueError(f"kind {kind!r} with {len(told['members'])} members")
     pooling = told["pooling"]
     if pooling not in ("mean", "cls", "mean+max"):

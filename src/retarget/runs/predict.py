@@ -55,13 +55,9 @@ def predict_task(
     made = extract(
         task, [encoder], store=store, pooling=model.pooling, engine=engine, device=device
     )
-    rows = np.array([i for i in range(len(task)) if i not in made.unreadable], dtype=np.int64)
+    rows, unreadable = made.readable(task)
     features = made.features[encoder.uri].take(rows)
     _check_fits(model, features)
-    unreadable = tuple(
-        Problem("unreadable", (task.examples.names[i],), f"{reason}.", left_out=True)
-        for i, reason in sorted(made.unreadable.items())
-    )
     return Predictions(
         names=tuple(task.examples.names[i] for i in rows),
         values=model.predict(features.layer) if len(rows) else _nothing(model),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retarget.core.types import Pooling as Pooling  # where its meaning is told
+from retarget.core.types import Pooling
 
 
 @dataclass(frozen=True)
