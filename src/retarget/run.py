@@ -46,7 +46,7 @@ class Run:
     @cached_property
     def encoder(self) -> Source:
         """The encoder that belongs to the heads, from the run directory itself."""
-        return resolve(encoder_uri(self.folder))
+        return resolve(encoder_uri(self.folder / MODEL))
 
     def predict(self, inputs: Any, *, engine: str = "auto", device: str = "auto") -> Predictions:
         """Predict files, folders, pictures or arrays.

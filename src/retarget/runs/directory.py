@@ -133,9 +133,9 @@ def read_record(folder: Path) -> RunRecord:
         ) from error
 
 
-def encoder_uri(folder: Path) -> str:
-    """Return the URI under which a run's encoder is opened."""
-    return f"file:{folder / MODEL / ENCODER}"
+def encoder_uri(model: Path) -> str:
+    """Return the URI under which the encoder in a run's model folder is opened."""
+    return f"file:{model / ENCODER}"
 
 
 def _refused(folder: Path, replace: bool) -> str:

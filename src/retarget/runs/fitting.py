@@ -12,16 +12,12 @@ from retarget.core.types import IntArray
 from retarget.evaluation.curve import fit_curve
 from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.gain import gain, verdict
-from retarget.evaluation.metrics import METRICS, headline
+from retarget.evaluation.metrics import headline
+from retarget.evaluation.metrics import metric as find_metric
 from retarget.evaluation.protocol import plan
 from retarget.evaluation.results import Evaluation, Gain, LearningCurve
 from retarget.features.material import PIXELS, Material
-from retarget.runs.directory import (
-    PREDICTIONS,
-    read_record,
-    write_model,
-    write_record,
-)
+from retarget.runs.directory import PREDICTIONS, read_record, write_model, write_record
 from retarget.runs.mistakes import keep_mistakes
 from retarget.runs.predictions import JudgedTable, write_predictions
 from retarget.runs.record import (
@@ -70,10 +66,7 @@ def plan_study(material: Material, config: FitConfig) -> Study:
             )
     protocol = plan(task, folds=config.folds, seed=config.seed, kept=kept, near=material.near)
     metric = config.metric or headline(task.kind, task.examples.targets[protocol.choosing])
-    if metric not in METRICS or task.kind not in METRICS[metric].kinds:
-        able = ", ".join(sorted(n for n, m in METRICS.items() if task.kind in m.kinds))
-        raise UsageError(f"There is no metric {metric!r} for {task.kind}. Choose from: {able}.")
-    return Study(task, protocol, metric, config.pooling)
+    return Study(task, protocol, find_metric(metric, task.kind).name, config.pooling)
 
 
 def judge_ours(study: Study, material: Material, config: FitConfig) -> Judged:

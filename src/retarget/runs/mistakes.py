@@ -29,7 +29,7 @@ def keep_mistakes(
         made.append(
             Mistake(
                 name=task.examples.names[row],
-                target=_target(task, row),
+                target=target_in_words(task, row),
                 predicted=predicted,
                 confidence=confidence,
                 picture=_picture(task, row, len(made), stage),
@@ -61,7 +61,8 @@ def _called(task: Task, probabilities: FloatArray) -> str:
     return "|".join(c for c, p in zip(task.classes, probabilities, strict=True) if p > 0.5)
 
 
-def _target(task: Task, row: int) -> str:
+def target_in_words(task: Task, row: int) -> str:
+    """Return an example's target as people wrote it: `a|b` for several labels."""
     target = task.examples.targets[row]
     if task.kind == "regression":
         return f"{float(target):.4g}"

@@ -10,6 +10,7 @@ import numpy as np
 from retarget.core.types import FloatArray, IntArray
 from retarget.evaluation.protocol import Protocol
 from retarget.features.material import Material
+from retarget.runs.mistakes import target_in_words
 from retarget.runs.schema import Chosen, MapPoint, ProblemRecord, ProtocolRecord, TaskRecord
 from retarget.runs.schema import Trial as TrialRecord
 from retarget.selection.judge import Judged
@@ -132,7 +133,7 @@ def feature_map(judged: Judged, material: Material, judging: IntArray) -> tuple[
         MapPoint(
             x=float(places[i, 0]),
             y=float(places[i, 1]),
-            label=_label(task, int(row)),
+            label=target_in_words(task, int(row)),
             domain=str(task.examples.domains[row]),
             judged=int(row) in apart,
         )
@@ -150,15 +151,6 @@ def _principal(x: FloatArray) -> FloatArray:
     for _ in range(ITERATIONS):
         basis = np.linalg.qr(x.T @ (x @ basis))[0]
     return np.asarray(x @ basis, dtype=np.float64)
-
-
-def _label(task: Task, row: int) -> str:
-    target = task.examples.targets[row]
-    if task.kind == "classification":
-        return task.classes[int(target)]
-    if task.kind == "multilabel":
-        return "|".join(c for c, t in zip(task.classes, target, strict=True) if t > 0.5)
-    return f"{float(target):.4g}"
 
 
 def versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ from retarget.core.errors import RetargetError, StoreError
 from retarget.core.hashing import hash_bytes, hash_file
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.types import FloatArray, Modality
+from retarget.tasks.modalities import keep
 
 # Engines differ by about 1e-5 in features; a wrong layer, class order or crop by far more.
 TOLERANCE = 1e-3
@@ -35,7 +36,7 @@ def verify(model: Path, modality: Modality, references: Sequence[Any], expected:
     if mark.is_file():
         return "The same model was reloaded in a fresh process before, with equal predictions."
     with tempfile.TemporaryDirectory(prefix="retarget-verify-") as folder:
-        inputs = _keep(modality, references, Path(folder))
+        inputs = [str(keep(modality, r, Path(folder, str(i)))) for i, r in enumerate(references)]
         found = _predict_afresh(model, inputs, Path(folder))
     scale = max(1.0, float(np.abs(expected).max()))
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
@@ -59,12 +60,6 @@ def _digest(model: Path) -> str:
     return hash_bytes(*(part.encode() for part in [sys.version, *libraries, *told]))
 
 
-def _keep(modality: Modality, references: Sequence[Any], folder: Path) -> list[str]:
-    from retarget.tasks.modalities import keep
-
-    return [str(keep(modality, r, folder / f"{i}")) for i, r in enumerate(references)]
-
-
 def _predict_afresh(model: Path, inputs: list[str], folder: Path) -> FloatArray:
     asked = folder / "asked.json"
     asked.write_text(json.dumps({"model": str(model.resolve()), "inputs": inputs}))
@@ -86,7 +81,7 @@ def main(asked: str, told: str) -> None:
     """Predict with the model and inputs named in the file `asked`; write them to `told`."""
     from retarget.features.store import FeatureStore
     from retarget.methods.model import load_model
-    from retarget.runs.directory import ENCODER
+    from retarget.runs.directory import encoder_uri
     from retarget.runs.predict import predict_task
     from retarget.sources.registry import resolve
     from retarget.tasks.open import open_task
@@ -96,7 +91,7 @@ def main(asked: str, told: str) -> None:
     task = open_task([Path(p) for p in order["inputs"]])
     made = predict_task(
         load_model(folder),
-        resolve(f"file:{folder / ENCODER}"),
+        resolve(encoder_uri(folder)),
         task,
         store=FeatureStore(),
         engine="eager",
