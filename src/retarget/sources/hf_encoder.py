@@ -185,9 +185,10 @@ def _recipe_of(own: Any) -> Recipe:
     from PIL import Image
 
     get = vars(own).get if not hasattr(own, "to_dict") else own.to_dict().get
-    size = dict(get("size") or {})
-    size = {k: v for k, v in size.items() if v is not None}
-    crop = {k: v for k, v in dict(get("crop_size") or {}).items() if v is not None}
+    size, crop = (
+        {k: v for k, v in dict(get(name) or {}).items() if v is not None}
+        for name in ("size", "crop_size")
+    )
     how, to, final = "exact", (0, 0), (0, 0)
     if "shortest_edge" in size:
         how, to = "shorter", (int(size["shortest_edge"]),) * 2

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,13 +61,10 @@ def is_kept(fingerprint: str) -> bool:
     return (kept(fingerprint) / RECORD).is_file()
 
 
-def keep(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder") -> bool:
-    """Keep a converted copy; return whether that could be done (a full or read-only disk)."""
-    try:
+def keep(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder") -> None:
+    """Keep a converted copy, where the disk is neither full nor read-only."""
+    with suppress(OSError):
         write(source, blueprint, encoder, kept(source.fingerprint))
-    except OSError:
-        return False
-    return True
 
 
 def write(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder", folder: Path) -> None:

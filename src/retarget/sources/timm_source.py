@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +39,7 @@ class TimmSource(ModelSource):
         here = self._cached() is not None
         known = KNOWN_TIMM.get(self.name, Facts("image", self.name))
         how = "" if here else "fetched from the hub when first used"
-        return Facts(**{**vars(known), "here": here, "how_to_get": how})
+        return replace(known, here=here, how_to_get=how)
 
     @cached_property
     def blueprint(self) -> Blueprint:
