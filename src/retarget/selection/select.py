@@ -233,7 +233,7 @@ def choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
     spoken = [_representative(evidence, own) for own in by_source.values()]
     best = min(spoken, key=lambda t: t.loss)
     alike = [t for t in spoken if _told_apart_by(best, t, evidence.units) <= 1.0]
-    chosen = min(alike, key=lambda t: (_cost(evidence, t), t.loss))
+    chosen = min(alike, key=lambda t: (evidence.features[t.source].cost, t.loss))
     return Selection(chosen, tuple(trials), _why(chosen, best))
 
 
@@ -263,15 +263,12 @@ def _why(chosen: Trial, best: Trial) -> str:
     return "It had the lowest out-of-fold loss, by more than luck explains."
 
 
-def _cost(evidence: Evidence, trial: Trial) -> float:
-    return evidence.features[trial.source].cost
-
-
 def _told_apart_by(best: Trial, other: Trial, units: IntArray) -> float:
     """Return the paired difference of mean losses in standard errors, over independent units."""
-    if other is best:
-        return 0.0
-    return _in_standard_errors(other.losses - best.losses, units)
+    differences = other.losses - best.losses
+    error = standard_error(differences, units)
+    mean = float(differences.mean())
+    return mean / error if error > 0.0 else (0.0 if mean <= 0.0 else np.inf)
 
 
 def standard_error(values: FloatArray, units: IntArray) -> float:
@@ -279,9 +276,3 @@ def standard_error(values: FloatArray, units: IntArray) -> float:
     centred = np.bincount(units, weights=values - values.mean())
     k = len(centred)
     return float(np.sqrt(k / max(k - 1, 1) * np.sum(centred**2)) / len(values))
-
-
-def _in_standard_errors(differences: FloatArray, units: IntArray) -> float:
-    error = standard_error(differences, units)
-    mean = float(differences.mean())
-    return mean / error if error > 0.0 else (0.0 if mean <= 0.0 else np.inf)

@@ -1,9 +1,6 @@
 """Well-known encoders of pictures, with what is known of them without a network."""
 
-from retarget.core.types import Modality
 from retarget.sources.source import Facts
-
-_IMAGE: Modality = "image"
 
 
 def _facts(
@@ -11,7 +8,7 @@ def _facts(
 ) -> Facts:
     """Return the facts of a model; its float32 weights are four bytes a parameter."""
     size = round(4 * millions, 1) if megabytes is None else megabytes
-    return Facts(_IMAGE, title, trained_on, licence, int(millions * 1e6), size, here=False)
+    return Facts("image", title, trained_on, licence, int(millions * 1e6), size, here=False)
 
 
 _IN1K = "ImageNet-1k"

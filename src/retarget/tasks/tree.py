@@ -7,12 +7,12 @@ from pathlib import Path
 
 from retarget.core.errors import DataError
 from retarget.core.text import count, printable
-from retarget.tasks.task import Problem
+from retarget.tasks.task import Problem, ProblemKind
 
 _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir"})
 
 
-@dataclass(frozen=True, order=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """A file: the names from the root down to it, the last one its own."""
 
@@ -130,36 +130,34 @@ def readable(text: str) -> str:
 
 
 def _problems(found: _Walk) -> list[Problem]:
-    problems = []
-    if found.refused:
-        problems.append(
-            Problem(
-                "refused",
-                tuple(sorted(found.refused)),
-                f"{count(len(found.refused), 'symbolic link')} out of the data folder, not followed"
-                f" (such as {printable(min(found.refused))}). Pass --follow-links"
-                " (follow_links=True) if that is meant.",
-                left_out=True,
-            )
+    told: tuple[tuple[ProblemKind, list[str], str, str], ...] = (
+        (
+            "refused",
+            found.refused,
+            "symbolic link",
+            "out of the data folder, not followed (such as {}). Pass --follow-links"
+            " (follow_links=True) if that is meant.",
+        ),
+        (
+            "ignored",
+            found.twice,
+            "linked folder",
+            "read already under another name (such as {}), not read again.",
+        ),
+        (
+            "unreadable",
+            found.closed,
+            "folder",
+            "that can't be opened (such as {}). Check the permissions.",
+        ),
+    )
+    return [
+        Problem(
+            kind,
+            tuple(sorted(names)),
+            f"{count(len(names), noun)} {what.format(printable(min(names)))}",
+            left_out=True,
         )
-    if found.twice:
-        problems.append(
-            Problem(
-                "ignored",
-                tuple(sorted(found.twice)),
-                f"{count(len(found.twice), 'linked folder')} read already under another name (such"
-                f" as {printable(min(found.twice))}), not read again.",
-                left_out=True,
-            )
-        )
-    if found.closed:
-        problems.append(
-            Problem(
-                "unreadable",
-                tuple(sorted(found.closed)),
-                f"{count(len(found.closed), 'folder')} that can't be opened (such as"
-                f" {printable(min(found.closed))}). Check the permissions.",
-                left_out=True,
-            )
-        )
-    return problems
+        for kind, names, noun, what in told
+        if names
+    ]
