@@ -13,14 +13,14 @@ from retarget.reports import numbers
 
 
 class _Pace(ProgressColumn):
-    """`1,204/2,000 images · 312 images/s · 3 s left`."""
+    """`1,204/2,000 images · 312/s · 3 s left`."""
 
     def render(self, task: Task) -> Text:
         unit = str(task.fields.get("unit", ""))
         done = f"{task.completed:,.0f}/{task.total or 0:,.0f} {unit}"
         said = [done]
         if task.speed:
-            said.append(numbers.rate(task.speed, unit))
+            said.append(numbers.rate(task.speed, "").replace(" ", ""))
         if task.time_remaining is not None and not task.finished:
             said.append(f"{numbers.seconds(float(task.time_remaining))} left")
         return Text(" · ".join(said), style="dim")
@@ -100,7 +100,7 @@ class TerminalProgress:
             if self._bars is None:
                 self._bars = Progress(
                     TextColumn("{task.description}", markup=False),
-                    BarColumn(bar_width=24),
+                    BarColumn(bar_width=12),
                     _Pace(),
                     console=self._console,
                     transient=True,
