@@ -14,6 +14,19 @@ def test_command_says_only_what_differs_from_the_defaults() -> None:
     assert _words(FitConfig(data="photos/")) == ["retarget", "fit", "photos/"]
 
 
+def test_reading_keeps_how_data_are_read_and_nothing_else() -> None:
+    config = FitConfig(
+        data="my photos/",
+        kind="regression",
+        columns={"label": "age"},
+        domains=True,
+        seed=7,
+    )
+    assert shlex.join(reproduce.reading(config)) == (
+        "retarget fit 'my photos/' --kind regression --column label=age --domains"
+    )
+
+
 def test_command_repeats_lists_and_pairs_and_negates_switches() -> None:
     config = FitConfig(
         data="my photos/",

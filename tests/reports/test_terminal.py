@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from retarget.core.text import printable
-from retarget.reports import numbers
+from retarget.reports import numbers, trials
 from retarget.reports.denominators import short_name
 from retarget.reports.terminal import next_command, show_run
 from retarget.runs.schema import RunRecord
@@ -24,7 +24,7 @@ def _shown(record: RunRecord, width: int = 200, terminal: bool = False, **given:
 def test_run_is_shown_in_short(record: RunRecord) -> None:
     shown = _shown(record, folder=Path("runs/fruit"))
     for source in {trial.source for trial in record.trials}:
-        assert shown.count(source) == 1
+        assert len(re.findall(rf"(?m)^.  {re.escape(source)} ", shown)) == 1
     for name, gain in record.gain.items():
         assert re.search(
             re.escape(short_name(name)) + r".*baseline.*" + numbers.score(gain.denominator_score),
@@ -39,6 +39,24 @@ def test_run_is_shown_in_short(record: RunRecord) -> None:
     assert len(shown.splitlines()) < 25
 
 
+def test_what_was_handed_over_is_shown_and_why(record: RunRecord) -> None:
+    plain = record.trials[0].model_copy(
+        update={"source": "a", "score": 0.987, "loss": 0.1, "chosen": False}
+    )
+    handed_over = plain.model_copy(update={"score": 0.981, "loss": 0.2, "chosen": True})
+    chosen = record.chosen.model_copy(update={"source": "a", "members": (handed_over,)})
+    shown = _shown(record.model_copy(update={"trials": (plain, handed_over), "chosen": chosen}))
+    assert re.search(r"▸  a .* 0\.981 ", shown)
+    assert "0.987" not in shown
+    assert re.search(rf"Chosen: a, {handed_over.method} on .*{re.escape(chosen.why)}", shown)
+
+
+def test_eighty_columns_cut_no_name(record: RunRecord) -> None:
+    for trial in trials.best_by_source(record):
+        line = rf"(?m)^.  {re.escape(trial.source)} .* {numbers.score(trial.score)} "
+        assert re.search(line, _shown(record, width=80))
+
+
 def test_chosen_source_is_marked(record: RunRecord) -> None:
     (line,) = [line for line in _shown(record).splitlines() if line.startswith("▸")]
     assert record.chosen.source in line
@@ -48,7 +66,10 @@ def test_chosen_source_is_marked(record: RunRecord) -> None:
     ("kind", "command"),
     [
         ("classification", "retarget predict 'my run' INPUT…"),
-        ("multilabel", "retarget fit 'fruit drawings/'"),
+        (
+            "multilabel",
+            "label more, then retarget fit 'fruit drawings/' --column label=diagnosis --domains",
+        ),
         ("regression", "retarget sources"),
     ],
 )
@@ -66,7 +87,7 @@ def test_next_command_keeps_test_examples_only_where_some_were_held_out(
     record = records["multilabel"]
     protocol = record.protocol.model_copy(update={"test_ids": ids})
     told = next_command(record.model_copy(update={"protocol": protocol}), "my run")
-    assert told.startswith("retarget fit ")
+    assert told.startswith("label more, then retarget fit ")
     assert ("--split-from" in told) == kept
 
 

@@ -30,9 +30,10 @@ def inspect(
     if json:
         say_json(found.record.model_dump(mode="json"))
         return
+    from retarget.core.config import DataConfig
     from retarget.reports.tables import show_inspection
 
-    show_inspection(found.record, data, console())
+    show_inspection(found.record, DataConfig(data=data, **told), console())
 
 
 def sources(

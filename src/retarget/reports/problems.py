@@ -12,7 +12,7 @@ _NAMES = {
     "bad-target": "Labels that can't be used",
     "duplicate": "Duplicates",
     "near-duplicate": "Near-duplicates",
-    "label-conflict": "Same content, different labels",
+    "label-conflict": "Same or nearly the same content, different labels",
     "leak": "Leaks between training and test data",
     "group-leak": "Groups in both training and test data",
     "rare-class": "Classes with very few examples",

@@ -4,7 +4,7 @@ import shlex
 
 import yaml
 
-from retarget.core.config import FitConfig
+from retarget.core.config import DataConfig, FitConfig
 from retarget.core.text import printable
 
 _FLAGS = {
@@ -21,15 +21,27 @@ _NOT_ASKED = {"data", "force"}
 
 def command(config: FitConfig) -> str:
     """Return the command line of a fit, one option a line: only what differs from the defaults."""
-    lines = [["retarget", "fit", config.data]]
-    for name, field in FitConfig.model_fields.items():
+    lines = [["retarget", "fit", config.data], *_differing(config, FitConfig)]
+    return " \\\n  ".join(
+        " ".join(shlex.quote(printable(word, 1000)) for word in line) for line in lines
+    )
+
+
+def reading(config: DataConfig) -> list[str]:
+    """Return the words of a fit on the same data, read in the same way, else by the defaults."""
+    options = _differing(config, DataConfig)
+    return ["retarget", "fit", config.data, *(word for line in options for word in line)]
+
+
+def _differing(config: DataConfig, among: type[DataConfig]) -> list[list[str]]:
+    """Return the options of the fields of `among` that are not as by default."""
+    lines: list[list[str]] = []
+    for name, field in among.model_fields.items():
         value = getattr(config, name)
         if name in _NOT_ASKED or value == field.get_default(call_default_factory=True):
             continue
         lines += _options(_FLAGS.get(name, "--" + name.replace("_", "-")), value)
-    return " \\\n  ".join(
-        " ".join(shlex.quote(printable(word, 1000)) for word in line) for line in lines
-    )
+    return lines
 
 
 def _options(flag: str, value: object) -> list[list[str]]:

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from retarget.core.config import DataConfig
 from retarget.core.text import count, printable
 from retarget.evaluation.results import Evaluation, Part
-from retarget.reports import numbers
+from retarget.reports import numbers, reproduce
 from retarget.reports.problems import grouped
 from retarget.runs.compare import Comparison
 from retarget.runs.inspection import InspectionRecord
@@ -19,8 +20,11 @@ from retarget.runs.sources import SourceList, SourceRecord
 MOST_ROWS = 20
 
 
-def show_inspection(record: InspectionRecord, data: str, console: Console) -> None:
-    """Print how data was read, its counts, its problems and the protocol of a fit."""
+def show_inspection(record: InspectionRecord, read: DataConfig, console: Console) -> None:
+    """Print how data was read, its counts, its problems and the protocol of a fit.
+
+    `read` is how the data were asked to be read, for the command that fits on them.
+    """
     task = record.task
     _say(console, f"{task.name}: {count(task.examples, 'example')}, {task.kind}")
     _say(console, f"Read as: {task.layout} ({task.why})")
@@ -34,7 +38,10 @@ def show_inspection(record: InspectionRecord, data: str, console: Console) -> No
     if task.domains:
         counts.append(f"domains: {', '.join(task.domains[:8])}")
     _say(console, "; ".join(counts))
-    _say(console, "Splits: " + ", ".join(f"{k} {n:,}" for k, n in record.splits.items()))
+    if record.splits.keys() == {"not given"}:
+        _say(console, "Splits: none given")
+    else:
+        _say(console, "Splits: " + ", ".join(f"{k} {n:,}" for k, n in record.splits.items()))
     for size in record.sizes:
         spread = f"{size.smallest:,.0f} to {size.largest:,.0f}, median {size.median:,.0f}"
         _say(console, f"{size.name}: {spread}")
@@ -45,15 +52,19 @@ def show_inspection(record: InspectionRecord, data: str, console: Console) -> No
         _say(console, f"A fit is not possible: {record.cannot_fit}", "bold red")
         return
     _say(console, f"A fit would judge by {record.protocol.mode}: {record.protocol.why}", "bold")
-    _say(console, f"Next: retarget fit {shlex.quote(data)}")
+    _say(console, f"Next: {shlex.join(reproduce.reading(read))}")
 
 
 def show_sources(found: SourceList, console: Console) -> None:
     """Print the sources that are here, and some that could be fetched."""
     for title, some in (("Here", found.here), ("Can be fetched", found.fetchable)):
-        table = _table(title, "Source", "Parameters", "Size", "Trained on", "Licence")
+        table = _table(title, "Source", "Size", "Trained on", "Licence")
         for record in some:
             table.add_row(*_source(record))
+        # URIs are there to be copied: where there is room, the training data wrap instead.
+        longest = max((len(record.uri) for record in some), default=0)
+        for column in (table.columns[0], table.columns[1], table.columns[3]):
+            column.no_wrap = longest <= console.width - 36
         console.print(table)
     if not found.here:
         _say(console, 'Nothing is here. Next: pip install "retarget[bundled]"')
@@ -79,23 +90,26 @@ def show_comparison(found: Comparison, console: Console) -> None:
     """Print every run's score on the common examples, and its difference from the first."""
     metric = numbers.capital(numbers.metric_name(found.metric))
     title = f"{count(found.examples, 'example')} judged every run"
-    table = _table(title, "Run", "Source", f"{metric} (95% interval)", "Gain over the first")
+    table = _table(title, "Run", f"{metric}\n(95% interval)", "Gain over the first\n(95% interval)")
     for run in found.runs:
         difference = "–" if run.gain is None else numbers.gain(run.gain)
-        row = (run.run, run.source, numbers.estimate(run.score), difference)
-        table.add_row(*map(_text, row))
+        name = _text(run.run).append("\n").append(printable(run.source), style="dim")
+        table.add_row(name, *map(_text, (numbers.estimate(run.score), difference)))
     console.print(table)
+    _say(console, "A gain whose interval holds zero may be chance.", "dim")
 
 
 def _show_problems(problems: Sequence[ProblemRecord], console: Console) -> None:
+    left = MOST_ROWS
     for group in grouped(problems):
         _say(console, f"{group.title} ({group.examples:,})", "yellow")
-    for problem in problems[:MOST_ROWS]:
-        named = ", ".join(problem.where[:3])
-        more = "" if problem.examples <= 3 else f" and {problem.examples - 3:,} more"
-        _say(console, f"  {named}{more}: {problem.what}")
+        for problem in group.problems[:left]:
+            named = ", ".join(problem.where[:3])
+            more = "" if problem.examples <= 3 else f" and {problem.examples - 3:,} more"
+            _say(console, f"  {named}{more}: {problem.what}")
+        left = max(0, left - len(group.problems))
     if len(problems) > MOST_ROWS:
-        _say(console, f"  … {len(problems) - MOST_ROWS} more kinds: see --json")
+        _say(console, f"  … {len(problems) - MOST_ROWS:,} more: see --json")
 
 
 def _counts(class_counts: dict[str, int]) -> Table:
@@ -120,9 +134,8 @@ def _parts(title: str, parts: Sequence[Part], metric: str) -> Table:
 
 def _source(record: SourceRecord) -> tuple[Text, ...]:
     facts = record.facts
-    parameters = "–" if facts.parameters is None else f"{facts.parameters / 1e6:,.1f} M"
     size = "–" if facts.megabytes is None else f"{facts.megabytes:,.0f} MB"
-    row = (record.uri, parameters, size, facts.trained_on or "–", facts.licence or "–")
+    row = (record.uri, size, facts.trained_on or "–", facts.licence or "–")
     return tuple(map(_text, row))
 
 

@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from retarget.core.text import count, printable
-from retarget.reports import numbers, trials
+from retarget.reports import numbers, reproduce, trials
 from retarget.reports.denominators import long_name, short_name
 from retarget.reports.problems import grouped
 from retarget.reports.progress import TerminalProgress
-from retarget.runs.schema import RunRecord
+from retarget.runs.schema import RunRecord, Trial
 
 __all__ = ["TerminalProgress", "next_command", "show_run"]
 
@@ -31,7 +31,7 @@ def show_run(record: RunRecord, console: Console, folder: Path | None = None) ->
     """
     console.print(_table(record, console))
     console.print()
-    for line in (*_scores(record), *_problems(record), _verdict(record, console)):
+    for line in (_chosen(record), *_scores(record), *_problems(record), _verdict(record, console)):
         console.print(line, soft_wrap=True)
     place = str(folder) if folder else record.config.out
     if place:
@@ -48,26 +48,27 @@ def next_command(record: RunRecord, folder: str) -> str:
         return " ".join([*map(shlex.quote, words[:3]), words[3]])
     if record.verdict.word == "hurts":
         return "retarget sources"
-    again = ["retarget", "fit", record.config.data]
+    again = reproduce.reading(record.config)
     kept = ["--split-from", folder] if record.protocol.test_ids else []
-    return shlex.join([*again, *kept])
+    return f"label more, then {shlex.join([*again, *kept])}"
 
 
 def _table(record: RunRecord, console: Console) -> Table:
-    metric = numbers.metric_name(record.test.metric)
+    # The source takes what room there is: everything else stays whole, on a line of its own.
+    metric = numbers.capital(printable(numbers.metric_name(record.test.metric)))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
     table.add_column("Source")
     table.add_column("Layer")
-    table.add_column("Method")
-    table.add_column(f"{numbers.capital(printable(metric))}*", justify="right")
-    table.add_column("Per example", justify="right")
+    table.add_column("Method", no_wrap=True)
+    table.add_column(metric.replace(" ", "\n") + "*", justify="right", no_wrap=True)
+    table.add_column("Per\nexample", justify="right", no_wrap=True)
     for trial in trials.best_by_source(record):
         chosen = trial.source == record.chosen.source
         table.add_row(
             Text(_sign("▸", console) if chosen else " "),
             _name(trial.source),
-            _name(trials.layer_names(trial.layers)),
+            _name(_layers(trial)),
             _name(trial.method),
             Text(numbers.score(trial.score)),
             Text(numbers.seconds(trial.seconds_per_example)),
@@ -79,6 +80,21 @@ def _table(record: RunRecord, console: Console) -> Table:
     table.caption = "* of trials: on choosing examples; of baselines: on judging examples"
     table.caption_justify = "left"
     return table
+
+
+def _layers(trial: Trial) -> str:
+    several = len(trial.layers) > 1
+    return count(len(trial.layers), "layer") if several else trials.layer_names(trial.layers)
+
+
+def _chosen(record: RunRecord) -> Text:
+    members = record.chosen.members
+    what = record.chosen.source
+    if len(members) == 1:
+        what += f", {members[0].method} on {trials.layer_names(members[0].layers)}"
+    elif members:
+        what += f", mean of {count(len(members), 'model')}"
+    return _said("Chosen: ", what).append(f" – {printable(record.chosen.why, 500)}", style="dim")
 
 
 def _scores(record: RunRecord) -> list[Text]:
@@ -102,8 +118,8 @@ def _problems(record: RunRecord) -> list[Text]:
     if not groups:
         return []
     said = ", ".join(f"{group.title.lower()} ({group.examples:,})" for group in groups)
-    left_out = f"{count(record.task.quarantined, 'example')} left out. "
-    return [Text("Data problems: ", style="yellow").append(printable(left_out + said, 500))]
+    left_out = f"; {count(record.task.quarantined, 'example')} left out"
+    return [Text("Data problems: ", style="yellow").append(printable(said + left_out, 500))]
 
 
 def _verdict(record: RunRecord, console: Console) -> Text:

@@ -54,10 +54,16 @@ def shown_first(record: RunRecord, limit: int) -> tuple[tuple[Trial, ...], tuple
 
 
 def best_by_source(record: RunRecord) -> tuple[Trial, ...]:
-    """Return the best trial of every source, the best source first."""
+    """Return the best trial of every source, the best source first.
+
+    The chosen source shows what was handed over, which need not be its best trial.
+    """
     best: dict[str, Trial] = {}
     for trial in ranked(record):
         best.setdefault(trial.source, trial)
+    for trial in record.trials:
+        if trial.chosen:
+            best[trial.source] = trial
     return tuple(best.values())
 
 
