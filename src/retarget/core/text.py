@@ -1,6 +1,7 @@
 """Text that came from files, made safe to show."""
 
 import unicodedata
+from collections.abc import Sequence
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -22,3 +23,9 @@ def printable(text: str, limit: int = 200) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return `1 image`, `2 images`, `1,234 images`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Sequence[str], most: int = 12, limit: int = 60) -> str:
+    """Return names for people, each at most `limit` long, and not all of more than `most`."""
+    shown = [printable(name, limit) for name in names[:most]]
+    return ", ".join(shown) + (", …" if len(names) > most else "") if shown else "none"

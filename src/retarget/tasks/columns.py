@@ -1,10 +1,9 @@
 """Which column of a table is what: the image, its label, and who may be judged beside whom."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from retarget.core.errors import DataError
-from retarget.core.text import printable
+from retarget.core.text import listed, printable
 
 ROLES = ("image", "label", "split", "group", "domain", "weight")
 _ALSO: Mapping[str, tuple[str, ...]] = {
@@ -69,9 +68,3 @@ def no_image_column(what: str, names: Sequence[str]) -> DataError:
         f"{what} has no column named image. The columns are {listed(names)}. Name it with"
         " --column image=NAME (columns={'image': 'NAME'})."
     )
-
-
-def listed(names: Sequence[Any], most: int = 12) -> str:
-    """Return names for people, not all of very many."""
-    shown = [printable(str(name), 60) for name in names[:most]]
-    return ", ".join(shown) + (", …" if len(names) > most else "") if shown else "none"

@@ -5,12 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from retarget.core.text import count, printable
+from retarget.core.text import count, listed
 from retarget.core.types import BoolArray, IntArray, StrArray
 from retarget.tasks.splits import joined
 from retarget.tasks.task import Examples, Problem, Task
-
-_MOST_NAMED = 10
 
 
 def check_task(task: Task) -> tuple[Problem, ...]:
@@ -98,14 +96,14 @@ def rare_classes(task: Task) -> tuple[Problem, ...]:
     unit = "group" if any(task.examples.groups) else "example"
     if once:
         what = (
-            f"{count(len(once), 'class', 'classes')} with one labelled {unit} ({_named(once)}):"
+            f"{count(len(once), 'class', 'classes')} with one labelled {unit} ({listed(once)}):"
             " where it is judged nothing was learned of it, so it counts as an error. Add"
             " examples, or merge with another class."
         )
         problems.append(Problem("rare-class", tuple(once), what))
     if twice:
         what = (
-            f"{count(len(twice), 'class', 'classes')} with two labelled {unit}s ({_named(twice)}):"
+            f"{count(len(twice), 'class', 'classes')} with two labelled {unit}s ({listed(twice)}):"
             " at most one is learned from where the other is judged, so their scores say little."
             " Add examples."
         )
@@ -179,7 +177,7 @@ def _only_in_test(task: Task) -> tuple[Problem, ...]:
     if not unseen:
         return ()
     what = (
-        f"{count(len(unseen), 'class', 'classes')} in the test split only ({_named(unseen)}):"
+        f"{count(len(unseen), 'class', 'classes')} in the test split only ({listed(unseen)}):"
         " nothing can be learned of them, so they count as errors."
     )
     return (Problem("rare-class", tuple(unseen), what),)
@@ -220,8 +218,3 @@ def _sets(examples: Examples, sets: Sequence[Sequence[int]]) -> tuple[str, ...]:
 
 def _paired(examples: Examples, pairs: IntArray) -> tuple[str, ...]:
     return tuple(f"{examples.names[a]} ≈ {examples.names[b]}" for a, b in pairs.tolist())
-
-
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(printable(name, 40) for name in names[:_MOST_NAMED])
-    return shown + (", …" if len(names) > _MOST_NAMED else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from retarget.core.errors import DataError
-from retarget.core.text import count, printable
+from retarget.core.text import count, listed, printable
 from retarget.tasks.task import Problem
 
 _DELIMITERS = (",", ";", "\t")
@@ -173,7 +173,7 @@ def _parquet(path: Path) -> Table:
 def _bad_rows(path: Path, bad: Sequence[str], what: str) -> tuple[Problem, ...]:
     if not bad:
         return ()
-    first = ", ".join(bad[:_MOST_SHOWN]) + (", …" if len(bad) > _MOST_SHOWN else "")
+    first = listed(bad, _MOST_SHOWN)
     sentence = f"{count(len(bad), 'line')} of {_shown(path)} {what} ({first}), left out."
     return (Problem("bad-row", tuple(bad), sentence, left_out=True),)
 
