@@ -9,7 +9,7 @@ from retarget.core.types import FloatArray, IntArray
 from retarget.selection.select import Evidence, Trial, attempt
 
 # Share of the labels → how many draws: small draws vary more and cost less.
-DRAWS = ((0.125, 8), (0.25, 6), (0.5, 4), (1.0, 1))
+DRAWS = ((0.125, 6), (0.25, 4), (0.5, 2))
 FEWEST = 8
 
 
@@ -19,9 +19,11 @@ def measure_curve(
     """Judge the chosen candidates out of fold on ever more of the labels.
 
     Returns how many labels each fit learned from, and the headline scores of the draws at that
-    number. Draws keep units and folds whole; their settings are chosen anew.
+    number; the last is what choosing measured on all. Draws keep units and folds whole; their
+    settings are chosen anew.
     """
     generator = np.random.default_rng(seed)
+    folds = len(np.unique(evidence.folds))
     sizes: list[int] = []
     scores: list[list[float]] = []
     with progress("Measuring the learning curve", sum(d for _, d in DRAWS), "draws") as meter:
@@ -35,10 +37,16 @@ def measure_curve(
                 meter.advance()
             finite = [m for m in measured if np.isfinite(m)]
             if finite:
-                folds = len(np.unique(evidence.folds))
-                sizes.append(max(1, round(wanted * (folds - 1) / folds)))
+                sizes.append(_learned_from(wanted, folds))
                 scores.append(finite)
+    if np.isfinite(chosen.score):
+        sizes.append(_learned_from(len(evidence.labels), folds))
+        scores.append([chosen.score])
     return sizes, scores
+
+
+def _learned_from(labels: int, folds: int) -> int:
+    return max(1, round(labels * (folds - 1) / folds))
 
 
 def _draw(evidence: Evidence, wanted: int, generator: np.random.Generator) -> IntArray:

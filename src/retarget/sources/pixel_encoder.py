@@ -47,7 +47,8 @@ class PixelEncoder(Encoder):
             Layer("pixels", 3 * SMALL * SMALL),
             Layer("hog", blocks * blocks * BLOCK * BLOCK * BINS),
         )
-        self.detail = 2 * SIDE
+        # As much as encoders of usual size, so that a picture is decoded once for all.
+        self.detail = RECIPE.detail
         self.input_shape = (3, SIDE, SIDE)
         self.eval()
 

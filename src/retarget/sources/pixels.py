@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retarget.sources.encoder import Encoder
 
 # Raised whenever what the encoder computes changes.
-EDITION = 1
+EDITION = 2
 
 
 class PixelSource(Source):
