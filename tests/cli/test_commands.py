@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from retarget.cli.app import run
+from retarget.core.errors import UsageError
 
 COMMANDS = (
     "demo",
@@ -169,6 +170,20 @@ def test_the_exported_example_runs_alone_and_agrees(
         near = float(shown.split(f"'{item['class']}': ")[1].split(",")[0].rstrip("}"))
         assert near == pytest.approx(item["probability"], abs=2e-3)
     assert len((tmp_path / "onnx" / "example.py").read_text().splitlines()) <= 50
+
+
+def test_what_the_demo_draws_is_cleared_with_the_cache(
+    capsys: pytest.CaptureFixture[str], own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawn(folder: Path) -> Path:
+        (folder / "drawings").mkdir(parents=True)
+        raise UsageError("not here")
+
+    monkeypatch.setattr("retarget.tasks.openmoji.draw_openmoji", drawn)
+    assert call(capsys, "demo")[0] == 2
+    assert list(own_cache.rglob("drawings"))
+    told(capsys, "cache", "clear")
+    assert not list(own_cache.rglob("drawings"))
 
 
 def test_cache_says_where_how_much_and_clears(

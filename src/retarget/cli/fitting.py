@@ -27,7 +27,7 @@ def demo(
     from retarget.tasks.openmoji import draw_openmoji
 
     with shown_progress():
-        drawings = draw_openmoji(cache_dir())
+        drawings = draw_openmoji(cache_dir() / "openmoji")
     _fit({"data": str(drawings), "out": out, "force": True}, json)
 
 
