@@ -5,7 +5,7 @@ import threading
 from rich.console import Console
 
 from retarget.core.progress import listening, progress
-from retarget.reports.terminal import TerminalProgress
+from retarget.reports.progress import TerminalProgress
 
 
 def _console(terminal: bool) -> tuple[Console, io.StringIO]:

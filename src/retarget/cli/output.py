@@ -25,7 +25,7 @@ def shown_progress() -> Iterator[None]:
     from rich.console import Console
 
     from retarget.core.progress import listening
-    from retarget.reports.terminal import TerminalProgress
+    from retarget.reports.progress import TerminalProgress
 
     with listening(TerminalProgress(Console(stderr=True))):
         yield

@@ -11,10 +11,7 @@ from retarget.core.text import count, printable
 from retarget.reports import numbers, reproduce, trials
 from retarget.reports.denominators import long_name, short_name
 from retarget.reports.problems import grouped
-from retarget.reports.progress import TerminalProgress
 from retarget.runs.schema import RunRecord, Trial
-
-__all__ = ["TerminalProgress", "next_command", "show_run"]
 
 _STYLES = {
     "helps": ("✓", "bold green"),
