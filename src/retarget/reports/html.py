@@ -85,7 +85,6 @@ def write(record: RunRecord, folder: Path | None, destination: Path) -> Path:
         destination = destination / "report.html"
     with written_whole(destination) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
-        part.chmod(0o644)
     return destination
 
 

@@ -7,6 +7,7 @@ decides the digits. What could not be measured is a dash.
 
 import math
 
+from retarget.evaluation import wording
 from retarget.evaluation.metrics import METRICS
 from retarget.evaluation.results import Estimate, Gain
 
@@ -27,10 +28,7 @@ def number(value: float, decimals: int, signed: bool = False) -> str:
     """Return `value` with thousands separators and a real minus sign; zero has no sign."""
     if not math.isfinite(value):
         return MISSING
-    shown = f"{value:+,.{decimals}f}" if signed else f"{value:,.{decimals}f}"
-    if not any(c in "123456789" for c in shown):
-        return shown.lstrip("+-")
-    return shown.replace("-", "−")
+    return wording.signed(value, decimals) if signed else wording.plain(value, decimals)
 
 
 def decimals(value: float, low: float, high: float) -> int:
