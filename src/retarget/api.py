@@ -19,6 +19,7 @@ from retarget.runs.directory import check_place, free_name, new_run, read_record
 from retarget.runs.fitting import Fitted, judge_baselines, judge_ours, plan_study, write_run
 from retarget.runs.inspection import Inspection, inspection
 from retarget.runs.sources import SourceList, list_sources
+from retarget.runs.verify import FreshProcess
 from retarget.sources.registry import available, resolve
 from retarget.sources.source import Source
 from retarget.tasks.open import open_task as read_task
@@ -73,17 +74,21 @@ def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
     check_place(folder, config.force, apart_from=Path(config.data) if config.data else None)
     with clock("reading"):
         task = data if isinstance(data, Task) else read_task(data, **reading(config))
-    with clock("extraction"):
-        material = _gather(task, sources_for(task, config), config)
-    study = plan_study(material, config)
-    with clock("choosing"):
-        ours = judge_ours(study, material, config)
-    with clock("baselines"):
-        material = _with_random(material, ours.model.source, config)
-        baselines = judge_baselines(study, material, config)
-    fitted = Fitted(config, material, study, ours, baselines, clock)
-    with new_run(folder, config.force) as stage:
-        write_run(fitted, stage)
+    wanted = sources_for(task, config)
+    with FreshProcess() as fresh:
+        if _are_new(wanted, config):
+            fresh.start()
+        with clock("extraction"):
+            material = _gather(task, wanted, config)
+        study = plan_study(material, config)
+        with clock("choosing"):
+            ours = judge_ours(study, material, config)
+        with clock("baselines"):
+            material = _with_random(material, ours.model.source, config)
+            baselines = judge_baselines(study, material, config)
+        fitted = Fitted(config, material, study, ours, baselines, clock)
+        with new_run(folder, config.force) as stage:
+            write_run(fitted, stage, fresh)
     run = Run(folder)
     run.report()
     return run
@@ -185,6 +190,12 @@ def sources_for(task: Task, config: FitConfig) -> list[Source]:
             "name one: --source timm:resnet50, --source file:FOLDER (see retarget sources)."
         )
     return here
+
+
+def _are_new(sources: Sequence[Source], config: FitConfig) -> bool:
+    """Whether a source was never used here, so that its model can't have been verified before."""
+    store = FeatureStore()
+    return any(store.space(s.fingerprint, config.pooling) is None for s in sources)
 
 
 def _gather(task: Task, sources: Sequence[Source], config: FitConfig) -> Material:

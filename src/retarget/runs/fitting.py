@@ -29,7 +29,7 @@ from retarget.runs.record import (
     versions,
 )
 from retarget.runs.schema import RunRecord
-from retarget.runs.verify import EXAMPLES, verify
+from retarget.runs.verify import EXAMPLES, FreshProcess, verify
 from retarget.selection.baselines import Baseline, judge_majority, judge_table, strongest
 from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.judge import Judged, Study, judge
@@ -90,7 +90,7 @@ def judge_baselines(study: Study, material: Material, config: FitConfig) -> tupl
     return tuple(made)
 
 
-def write_run(fitted: Fitted, stage: Path) -> RunRecord:
+def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
     """Judge, once; write everything a run keeps; check the model in a fresh process."""
     clock, study, ours = fitted.clock, fitted.study, fitted.ours
     with clock("judging"):
@@ -104,7 +104,7 @@ def write_run(fitted: Fitted, stage: Path) -> RunRecord:
         model = write_model(ours.model, resolve(ours.model.source), stage)
         mistakes = keep_mistakes(study.task, study.protocol.judging, ours.predictions, stage)
     with clock("verifying"):
-        verified = _verify(fitted, model)
+        verified = _verify(fitted, model, fresh)
     against = strongest(fitted.baselines, study.metric) if fitted.baselines else ""
     record = RunRecord(
         config=fitted.config,
@@ -172,9 +172,11 @@ def _gains(fitted: Fitted, metric: str) -> dict[str, Gain]:
     }
 
 
-def _curve(fitted: Fitted) -> LearningCurve:
+def _curve(fitted: Fitted) -> LearningCurve | None:
     ours = fitted.ours
     sizes, scores = measure_curve(ours.evidence, ours.selection.chosen, fitted.config.seed)
+    if not sizes:
+        return None
     return fit_curve(
         fitted.study.metric,
         sizes,
@@ -198,13 +200,13 @@ def _judged_table(fitted: Fitted) -> JudgedTable:
     )
 
 
-def _verify(fitted: Fitted, model: Path) -> str:
+def _verify(fitted: Fitted, model: Path, fresh: FreshProcess) -> str:
     task, ours = fitted.study.task, fitted.ours
     rows = _spread(fitted.study.protocol.choosing, EXAMPLES)
     features = fitted.material.features[ours.model.source].take(rows)
     ((name, modality),) = task.inputs.items()
     references = [task.examples.inputs[name][i] for i in rows]
-    return verify(model, modality, references, ours.model.predict(features.layer))
+    return verify(model, modality, references, ours.model.predict(features.layer), fresh)
 
 
 def _device(fitted: Fitted) -> str:

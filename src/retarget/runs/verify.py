@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,32 +25,93 @@ TOLERANCE = 1e-3
 EXAMPLES = 4
 
 
-def verify(model: Path, modality: Modality, references: Sequence[Any], expected: FloatArray) -> str:
+class FreshProcess:
+    """A Python process with an empty cache, for one model to be loaded in.
+
+    Importing PyTorch takes it seconds: started early, it does so beside other work. It ends with
+    the block, and by itself when this process is killed.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="retarget-verify-", ignore_cleanup_errors=True
+        )
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> "FreshProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+        self._folder.cleanup()
+
+    def start(self) -> None:
+        """Start it, if it was not started."""
+        if self._process is not None:
+            return
+        cache = str(Path(self._folder.name, "cache"))
+        # -P: what lies in the working folder, perhaps a `numpy.py`, must not be imported.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "retarget.runs.verify"],
+            env={**os.environ, "RETARGET_CACHE": cache, "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def predict(self, model: Path, modality: Modality, references: Sequence[Any]) -> FloatArray:
+        """Return the predictions of the model folder for a few inputs.
+
+        Raises `StoreError` where it can't be read or can't predict.
+        """
+        self.start()
+        assert self._process is not None
+        folder = Path(self._folder.name)
+        inputs = [str(keep(modality, r, folder / str(i))) for i, r in enumerate(references)]
+        told = folder / "told.json"
+        order = {"model": str(model.resolve()), "inputs": inputs, "told": str(told)}
+        _, complaint = self._process.communicate(json.dumps(order) + "\n")
+        if self._process.returncode != 0:
+            last = (complaint.strip().splitlines() or ["no message"])[-1]
+            raise StoreError(f"The saved model can't be read in a fresh process: {last}")
+        return np.array(json.loads(told.read_text()))
+
+
+def verify(
+    model: Path,
+    modality: Modality,
+    references: Sequence[Any],
+    expected: FloatArray,
+    fresh: FreshProcess,
+) -> str:
     """Load the model folder in a fresh process and compare predictions for a few inputs.
 
-    The process has an empty cache, so everything is read, prepared and extracted anew. The same
-    bytes, once verified with the same versions, are not verified again.
+    Everything is read, prepared and extracted anew there. The same bytes, once verified with the
+    same versions, are not verified again.
 
     Returns one sentence. Raises `StoreError` where predictions differ or can't be made.
     """
     mark = cache_dir() / "verified" / _digest(model)
     if mark.is_file():
         return "The same model was reloaded in a fresh process before, with equal predictions."
-    with tempfile.TemporaryDirectory(prefix="retarget-verify-") as folder:
-        inputs = [str(keep(modality, r, Path(folder, str(i)))) for i, r in enumerate(references)]
-        found = _predict_afresh(model, inputs, Path(folder))
+    found = fresh.predict(model, modality, references)
     scale = max(1.0, float(np.abs(expected).max()))
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     if not difference <= TOLERANCE * scale:
         raise StoreError(
             f"The saved model does not predict what was measured: a fresh process differs by "
-            f"{difference:.2g} on {len(inputs)} inputs. The run was not kept; please report this."
+            f"{difference:.2g} on {len(references)} inputs. The run was not kept; please report "
+            "this."
         )
     # Without the mark the next fit verifies again; no reason to lose this one.
     with suppress(OSError), written_whole(mark) as part:
         part.write_text("")
     return (
-        f"Reloaded in a fresh process: {len(inputs)} predictions equal to within {difference:.1g}."
+        f"Reloaded in a fresh process: {len(references)} predictions equal to within "
+        f"{difference:.1g}."
     )
 
 
@@ -60,25 +122,8 @@ def _digest(model: Path) -> str:
     return hash_bytes(*(part.encode() for part in [sys.version, *libraries, *told]))
 
 
-def _predict_afresh(model: Path, inputs: list[str], folder: Path) -> FloatArray:
-    asked = folder / "asked.json"
-    asked.write_text(json.dumps({"model": str(model.resolve()), "inputs": inputs}))
-    told = folder / "told.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "retarget.runs.verify", str(asked), str(told)],
-        env={**os.environ, "RETARGET_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise StoreError(f"The saved model can't be read in a fresh process: {last}")
-    return np.array(json.loads(told.read_text()))
-
-
-def main(asked: str, told: str) -> None:
-    """Predict with the model and inputs named in the file `asked`; write them to `told`."""
+def main() -> None:
+    """Import what predicting needs; then predict as one line of standard input says."""
     from retarget.features.store import FeatureStore
     from retarget.methods.model import load_model
     from retarget.runs.directory import encoder_uri
@@ -86,22 +131,26 @@ def main(asked: str, told: str) -> None:
     from retarget.sources.registry import resolve
     from retarget.tasks.open import open_task
 
-    order = json.loads(Path(asked).read_text())
+    for heavy in ("retarget.features.passes", "timm"):
+        import_module(heavy)
+    line = sys.stdin.readline()
+    if not line:
+        return
+    order = json.loads(line)
     folder = Path(order["model"])
-    task = open_task([Path(p) for p in order["inputs"]])
     made = predict_task(
         load_model(folder),
         resolve(encoder_uri(folder)),
-        task,
+        open_task([Path(p) for p in order["inputs"]]),
         store=FeatureStore(),
         engine="eager",
         device="cpu",
     )
-    Path(told).write_text(json.dumps(made.values.tolist()))
+    Path(order["told"]).write_text(json.dumps(made.values.tolist()))
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        main()
     except RetargetError as error:
         sys.exit(str(error))
