@@ -218,3 +218,9 @@ def test_extrapolated_scores_stay_possible(seed: int) -> None:
 def test_nothing_to_draw_is_refused(sizes: tuple[int, ...], scores: list[list[float]]) -> None:
     with pytest.raises(ValueError):
         fit_curve("accuracy", sizes, scores)
+
+
+def test_intervals_stay_within_what_the_metric_can_be() -> None:
+    scores = [[0.80, 0.95, 0.9], [0.95, 0.99, 0.9], [0.98, 0.99], [1.0]]
+    curve = fit_curve("accuracy", [20, 40, 80, 160], scores, labels=200)
+    assert all(0.0 <= p.score.low <= p.score.value <= p.score.high <= 1.0 for p in curve.points)

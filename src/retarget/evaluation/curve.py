@@ -142,7 +142,7 @@ def fit_curve(
     higher, (least, most) = METRICS[metric].higher_is_better, METRICS[metric].bounds
     perfect, sign = (most, -1.0) if higher else (least, 1.0)
     measured = _summarise([(size, sign * (draws - perfect)) for size, draws in kept])
-    points = _measured_points(measured, perfect, sign)
+    points = _measured_points(metric, measured, perfect, sign)
     now = labels or int(measured.labels[-1])
     if len(kept) < 3 or measured.draws.sum() < 5:
         return LearningCurve(metric, points, _TOO_SHORT)
@@ -176,7 +176,9 @@ def _summarise(kept: list[tuple[int, FloatArray]]) -> Measured:
     return Measured(labels, means, np.maximum(variance, least), draws, freedom, shared)
 
 
-def _measured_points(measured: Measured, perfect: float, sign: float) -> tuple[CurvePoint, ...]:
+def _measured_points(
+    metric: str, measured: Measured, perfect: float, sign: float
+) -> tuple[CurvePoint, ...]:
     """Return the points that were measured, as scores."""
     points = []
     for labels, shortfall, half_width, draws in zip(
@@ -184,7 +186,8 @@ def _measured_points(measured: Measured, perfect: float, sign: float) -> tuple[C
     ):
         score, half = float(perfect + sign * shortfall), float(half_width)
         how = f"t over {count(int(draws), 'draw')}" if half else "one draw, no interval"
-        points.append(CurvePoint(int(labels), Estimate(score, score - half, score + half, how)))
+        low, high = np.clip((score - half, score + half), *METRICS[metric].bounds)
+        points.append(CurvePoint(int(labels), Estimate(score, float(low), float(high), how)))
     return tuple(points)
 
 
