@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import retarget
 from retarget.cli.app import run
 from retarget.core.errors import UsageError
 
@@ -45,6 +46,18 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], comma
     code, out, _ = call(capsys, command, "--help")
     assert code == 0
     assert "Usage" in out
+
+
+def test_list_of_commands_cuts_no_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    assert "..." not in out.partition("Commands:")[2]
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = call(capsys, "--version")
+    assert code == 0
+    assert out == f"retarget {retarget.__version__}\n"
 
 
 def test_sources_lists_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:

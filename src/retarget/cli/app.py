@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from retarget.cli import cache, fitting, looking, running
-from retarget.cli.output import any_terminal, disk_trouble, fail, interrupted, silenced
+from retarget.cli.output import any_terminal, disk_trouble, fail, interrupted, say, silenced
 
 # typer carries click inside since 0.26, and beside before: this is either's base of errors.
 ClickError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -20,6 +20,26 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Point a pretrained model at your task: what to transfer, how, and proof that it helped.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from retarget import __version__
+
+        say(f"retarget {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options of `retarget` itself."""
+
+
 fitting.add_to(app)
 looking.add_to(app)
 running.add_to(app)

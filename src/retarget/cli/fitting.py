@@ -22,7 +22,7 @@ def demo(
     out: Annotated[str, typer.Option("--out", help="Run directory to write.")] = "retarget-demo",
     json: options.AsJson = False,
 ) -> None:
-    """Fit on 200 labelled drawings in 12 classes; nothing is downloaded."""
+    """Fit on 200 labelled drawings in 12 classes, without a download."""
     from retarget.core.paths import cache_dir
     from retarget.tasks.openmoji import draw_openmoji
 
@@ -32,7 +32,7 @@ def demo(
 
 
 def fit(
-    data: Annotated[str | None, typer.Argument(help="Folder or manifest.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Folder or manifest.")] = None,
     config: Annotated[
         str | None, typer.Option("--config", help="YAML with any of these options.")
     ] = None,
@@ -49,18 +49,29 @@ def fit(
         Listed,
         typer.Option("--baseline", help="majority, pixels, random; repeatable; 'none' for none."),
     ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Headline metric.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="Headline metric, such as balanced_accuracy."),
+    ] = None,
     pooling: Annotated[str | None, typer.Option("--pooling", help="mean, cls or mean+max.")] = None,
     class_weight: Annotated[
         str | None, typer.Option("--class-weight", help="'balanced' weighs classes equally.")
     ] = None,
-    out: Annotated[str | None, typer.Option("--out", help="Run directory to write.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", help="Run directory to write; a new retarget-run if not said."),
+    ] = None,
     force: Annotated[bool | None, typer.Option("--force", help="Replace a run there.")] = None,
     split_from: Annotated[
-        str | None, typer.Option("--split-from", help="Run whose test examples stay so.")
+        str | None,
+        typer.Option("--split-from", help="Run whose held-out examples judge again."),
     ] = None,
-    folds: Annotated[int | None, typer.Option("--folds", help="Folds, 2 to 20.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of all that is random.")] = None,
+    folds: Annotated[
+        int | None, typer.Option("--folds", help="Folds of cross-fitting, 2 to 20; 5 if not said.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Decides all that is random; 0 if not said.")
+    ] = None,
     kind: options.KindOf = None,
     column: options.Columns = None,
     domains: options.Domains = None,
@@ -69,7 +80,7 @@ def fit(
     engine: options.Engine = None,
     device: options.Device = None,
     learning_curve: Annotated[
-        bool | None, typer.Option(help="Measure performance against labels.")
+        bool | None, typer.Option(help="Measure what more labels would bring; done if not said.")
     ] = None,
     json: options.AsJson = False,
 ) -> None:

@@ -21,7 +21,7 @@ def inspect(
     follow_links: options.Links = None,
     json: options.AsJson = False,
 ) -> None:
-    """Say how data is read, what is wrong with it, and how a fit would judge on it."""
+    """Say how data is read, what is wrong, how a fit would judge."""
     from retarget import api
 
     told = options.reading_options(kind, column, domains, strict, follow_links)
@@ -39,7 +39,7 @@ def inspect(
 def sources(
     json: options.AsJson = False,
 ) -> None:
-    """List the pretrained models that are here, and some that could be fetched."""
+    """List pretrained models: those here, and some to be fetched."""
     from retarget import api
 
     found = api.sources()

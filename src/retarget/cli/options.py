@@ -7,7 +7,7 @@ import typer
 from retarget.core.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Data = Annotated[str, typer.Argument(help="Folder or manifest with the examples.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder or manifest with the examples.")]
 KindOf = Annotated[
     str | None,
     typer.Option("--kind", help="classification, multilabel or regression."),
@@ -26,7 +26,7 @@ Links = Annotated[
 ]
 Engine = Annotated[str | None, typer.Option("--engine", help="auto, eager, onnx or compiled.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-RunFolder = Annotated[str, typer.Argument(help="A run directory.")]
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
 
 
 def columns_of(told: list[str] | None) -> dict[str, str] | None:

@@ -23,7 +23,8 @@ def add_to(app: typer.Typer) -> None:
 def predict(
     run: options.RunFolder,
     inputs: Annotated[
-        list[str], typer.Argument(help="Files, folders, or - for a list of files on stdin.")
+        list[str],
+        typer.Argument(metavar="INPUT", help="Files, folders, or - for files listed on stdin."),
     ],
     format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
     top: Annotated[int, typer.Option("--top", help="How many classes to name.", min=1)] = 3,
@@ -90,7 +91,9 @@ def evaluate(
 
 def report(
     run: options.RunFolder,
-    out: Annotated[str | None, typer.Option("--out", help="File or folder to write.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", help="File or folder; in the run if not said.")
+    ] = None,
     json: options.AsJson = False,
 ) -> None:
     """Draw the report of a run."""
@@ -104,7 +107,10 @@ def report(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run directories; the first is the base.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN", help="Run directories; the first is the base."),
+    ],
     json: options.AsJson = False,
 ) -> None:
     """Compare runs on the examples that judged all of them."""
@@ -122,10 +128,12 @@ def compare(
 def export(
     run: options.RunFolder,
     format: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
-    out: Annotated[str | None, typer.Option("--out", help="Folder to write.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Folder; in the run if not said.")
+    ] = None,
     json: options.AsJson = False,
 ) -> None:
-    """Write encoder and heads as one ONNX graph, checked against the model."""
+    """Write the model as one ONNX graph, checked against it."""
     from retarget import api
 
     if format != "onnx":
@@ -135,7 +143,8 @@ def export(
         say_json({"folder": str(made.folder), "difference": made.difference})
         return
     say(f"Exported to {made.folder}: model.onnx, model.json, example.py.")
-    say(f"Largest difference from the model: {made.difference:.1e} (at most 1e-4 is accepted).")
+    largest = f"{made.difference:.1e} (at most 1e-4 is accepted)"
+    say(f"Largest difference from the model's predictions: {largest}.")
     say(f"Next: python {made.folder / 'example.py'} PICTURE")
 
 
