@@ -34,6 +34,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(DEMO): $(PINS) | $(BIN)/pip
+	@echo "Installing into $(VENV): some minutes the first time."
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo]"
 	@touch $@
 
