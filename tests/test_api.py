@@ -107,6 +107,17 @@ def test_evaluating_on_the_test_folder_gives_the_runs_own_score(
     assert found.metrics["log_loss"].value == pytest.approx(own["log_loss"].value, abs=1e-4)
 
 
+def test_examples_that_were_learned_from_do_not_judge(small_run: Path, pictures: Path) -> None:
+    found = rt.evaluate(small_run, pictures)
+    assert found.examples == 16
+    assert any("28 examples left out" in note and "learned" in note for note in found.notes)
+    with pytest.raises(DataError, match="learned from all 14 examples"):
+        rt.evaluate(
+            small_run,
+            rt.open_task(sorted((pictures / "train" / "dark").glob("*.png")), ["dark"] * 14),
+        )
+
+
 def test_evaluating_on_unknown_classes_says_so(
     small_run: Path, tmp_path: Path, draw_pictures: Callable[..., Path]
 ) -> None:

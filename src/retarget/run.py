@@ -1,6 +1,7 @@
 """`Run`: a run directory in the hand: its record, its model, its report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -15,13 +16,13 @@ from retarget.evaluation.results import Evaluation
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel, load_model
 from retarget.runs.directory import MODEL, REPORT, encoder_uri, read_record
-from retarget.runs.predict import Predictions, predict_inputs, predict_task
+from retarget.runs.predict import Predictions, predict_inputs, predict_readable
 from retarget.runs.schema import RunRecord
 from retarget.sources.registry import resolve
 from retarget.sources.source import Source
 from retarget.tasks.align import align_targets
 from retarget.tasks.open import open_task
-from retarget.tasks.task import Task
+from retarget.tasks.task import Problem, Task
 
 if TYPE_CHECKING:
     from retarget.runs.export import Exported
@@ -89,8 +90,11 @@ class Run:
             data: a `Task`, or whatever `open_task` takes, with targets by the same names.
             options: of `open_task`.
 
+        Examples that the model learned from can't judge it: they are left out, and counted in the
+        evaluation's notes, as are classes that it does not know and files that can't be read.
+
         Raises:
-            DataError: no labelled example with a class that the model knows.
+            DataError: no labelled example that it has not learned from, of a class that it knows.
         """
         options.setdefault("kind", self.model.kind)
         task = data if isinstance(data, Task) else open_task(data, **options)
@@ -101,18 +105,40 @@ class Run:
                 f"{task.name} has {count(len(task), 'example')}, none labelled with a class "
                 f"that the model knows ({', '.join(model.classes[:10])})."
             )
-        made = predict_task(model, self.encoder, known, store=FeatureStore())
-        kept = _rows_of(known, made.names)
-        return evaluate(
+        unseen = self._unseen(known)
+        kept, values = predict_readable(model, self.encoder, unseen, store=FeatureStore())
+        if not len(kept):
+            raise DataError(f"None of the {len(unseen):,} labelled examples can be read.")
+        found = evaluate(
             kind=model.kind,
             classes=model.classes,
             targets=kept.examples.targets,
-            predictions=made.values,
+            predictions=values,
             metric=self.record.test.metric,
             groups=kept.examples.groups,
             domains=kept.examples.domains,
             weights=kept.examples.weights,
         )
+        left_out = tuple(
+            f"{count(len(p.where), 'example')} left out: {p.what}"
+            for p in kept.problems
+            if p.left_out
+        )
+        return replace(found, notes=left_out)
+
+    def _unseen(self, task: Task) -> Task:
+        """Leave out what the model learned from."""
+        learned = np.isin(task.examples.ids, self.record.protocol.learned_ids)
+        if learned.all():
+            raise DataError(
+                f"The model learned from all {len(task):,} examples of {task.name}: they can't "
+                f"judge it. What it is worth is in {self.folder / REPORT}; evaluate it on others."
+            )
+        if not learned.any():
+            return task
+        names = tuple(task.examples.names[i] for i in np.flatnonzero(learned))
+        problem = Problem("leak", names, "the model learned from them.", left_out=True)
+        return task.take(np.flatnonzero(~learned)).with_problems(problem)
 
     def report(self, destination: str | Path | None = None) -> Path:
         """Write the report: into the run directory, or to a file or folder named. Returns it."""
@@ -149,14 +175,3 @@ class Run:
             f"<table><thead><tr><th>metric</th><th>value (95% interval)</th></tr></thead>"
             f"<tbody>{rows}</tbody></table><p>{escape(str(self.folder / REPORT))}</p>"
         )
-
-
-def _rows_of(task: Task, names: Sequence[str]) -> Task:
-    """Return the examples of a task that were predicted, in order: names are a subsequence."""
-    rows, wanted = [], iter(names)
-    name = next(wanted, None)
-    for row, known in enumerate(task.examples.names):
-        if known == name:
-            rows.append(row)
-            name = next(wanted, None)
-    return task.take(np.array(rows, dtype=np.int64))

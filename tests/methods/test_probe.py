@@ -46,7 +46,8 @@ def peer_outputs(x, y, classes, strength, query, weights, class_weight=None):
 
 @given(
     seed=st.integers(0, 10_000),
-    n=st.integers(6, 80),
+    # Of fewer rows, separable as they are, held-out losses follow the last digits of the fit.
+    n=st.integers(20, 80),
     width=st.integers(1, 60),
     classes=st.sampled_from([2, 3, 5]),
     signal=st.floats(0, 2),

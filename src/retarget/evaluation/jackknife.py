@@ -14,7 +14,8 @@ from retarget.core.types import FloatArray, IntArray
 
 PRIOR_DEGREES = 4.0
 PRIOR_CORRELATION = 0.1  # within groups, before anything was seen
-CROSSING = 4.0
+CROSSING = 4.5
+LEAST_CROSSING = 0.25
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Design:
     Cross-fitted errors depend on each other: an example's noise is in its own error and in the
     models that judge the other folds, so what the fitting adds to the variance is counted once
     and happens twice. It never more than doubles the variance, and fades as models settle
-    (Bayle et al. 2020 show that it vanishes); 1 + 4/√n covers it in `benchmarks/coverage.py`.
+    (Bayle et al. 2020 show that it vanishes); 1 + 4.5/√n, and never less than 1.25, covers it in
+    `benchmarks/coverage.py`.
     """
 
     leverage: float
@@ -70,11 +72,12 @@ def design_of(
     beside = examples / effective - 1  # other examples in an example's group, on average
     alone = len(by_group) == 1
     correlation = 1.0 if alone else PRIOR_CORRELATION
+    share = CROSSING / sqrt(len(groups))
     return Design(
         leverage=total,
         degrees=0.0 if alone else max(1.0, effective - 1),
         grouping=1 + correlation * max(beside, 0.0),
-        crossing=1.0 if folds is None else 1 + min(1.0, CROSSING / sqrt(len(groups))),
+        crossing=1.0 if folds is None else 1 + float(np.clip(share, LEAST_CROSSING, 1.0)),
         kept=_kept(groups, folds if within else None),
     )
 

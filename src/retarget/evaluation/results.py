@@ -85,7 +85,7 @@ class Confusion:
 class Evaluation:
     """All that the judging examples said, once.
 
-    `metric` is the headline; `higher_is_better` is about it.
+    `metric` is the headline; `higher_is_better` is about it. `notes` say what could not judge.
     """
 
     metric: str
@@ -97,6 +97,7 @@ class Evaluation:
     per_domain: tuple[Part, ...] = ()
     calibration: Calibration | None = None
     confusion: Confusion | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

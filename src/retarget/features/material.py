@@ -33,12 +33,14 @@ class Material:
         features: of those examples, by source.
         costs: of the pass, per source.
         near: (pairs, 2) rows that look alike; they are never divided by a split of ours.
+        notes: what a person may want to know of the pass, such as an engine passed over.
     """
 
     task: Task
     features: Mapping[str, Features]
     costs: tuple[PassCost, ...]
     near: IntArray
+    notes: tuple[str, ...] = ()
 
     def tables(self, uris: Sequence[str]) -> dict[str, Table]:
         """Read the labelled examples' features of some sources into memory."""
@@ -59,7 +61,10 @@ class Material:
             self.task, [source], store=store, pooling=pooling, engine=engine, device=device
         )
         return replace(
-            self, features={**self.features, **made.features}, costs=(*self.costs, *made.costs)
+            self,
+            features={**self.features, **made.features},
+            costs=(*self.costs, *made.costs),
+            notes=(*self.notes, *made.notes),
         )
 
 
@@ -93,7 +98,7 @@ def gather(
     features = {uri: f.take(rows) for uri, f in made.features.items()}
     near, found = _near(readable, features[PIXELS])
     readable = readable.with_problems(*found)
-    return Material(readable, features, made.costs, near)
+    return Material(readable, features, made.costs, near, made.notes)
 
 
 def _near(task: Task, pixels: Features) -> tuple[IntArray, tuple[Problem, ...]]:

@@ -38,7 +38,7 @@ def decimals(value: float, low: float, high: float) -> int:
     and 1 have at least two, so that they line up.
     """
     width = high - low
-    if math.isfinite(width) and width > 0:
+    if math.isfinite(width) and width / 2 > 0:
         least = 2 if max(abs(low), abs(high), abs(value)) <= 1 else -1
         return min(5, max(least, math.ceil(-math.log10(width / 2))))
     if not math.isfinite(value) or value == 0:

@@ -80,6 +80,8 @@ def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
         row = (numbers.capital(numbers.metric_name(name)), numbers.estimate(estimate))
         table.add_row(*map(_text, row), style=style)
     console.print(table)
+    for note in found.notes:
+        _say(console, note, "yellow")
     for title, parts in (("Domain", found.per_domain), ("Group", found.per_group)):
         if parts:
             console.print(_parts(title, parts, found.metric))

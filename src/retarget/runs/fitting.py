@@ -111,6 +111,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
         task=task_record(fitted.material),
         protocol=protocol_record(study.protocol, study.task),
         extraction=fitted.material.costs,
+        notes=fitted.material.notes,
         trials=trial_records(ours),
         chosen=chosen_record(ours),
         test=evaluation,

@@ -52,18 +52,28 @@ def predict_task(
     device: str = "auto",
 ) -> Predictions:
     """Predict every readable example of a task."""
+    task, values = predict_readable(model, encoder, task, store=store, engine=engine, device=device)
+    return Predictions(task.examples.names, values, model.classes, task.problems)
+
+
+def predict_readable(
+    model: TransferModel,
+    encoder: Source,
+    task: Task,
+    *,
+    store: FeatureStore,
+    engine: str = "auto",
+    device: str = "auto",
+) -> tuple[Task, FloatArray]:
+    """Return the readable part of a task, problems added, and predictions of its examples."""
     made = extract(
         task, [encoder], store=store, pooling=model.pooling, engine=engine, device=device
     )
     rows, unreadable = made.readable(task)
     features = made.features[encoder.uri].take(rows)
     _check_fits(model, features)
-    return Predictions(
-        names=tuple(task.examples.names[i] for i in rows),
-        values=model.predict(features.layer) if len(rows) else _nothing(model),
-        classes=model.classes,
-        problems=(*task.problems, *unreadable),
-    )
+    values = model.predict(features.layer) if len(rows) else _nothing(model)
+    return task.take(rows).with_problems(*unreadable), values
 
 
 def predict_inputs(

@@ -78,6 +78,7 @@ def protocol_record(protocol: Protocol, task: Task) -> ProtocolRecord:
         choosing=len(protocol.choosing),
         judging=len(protocol.judging),
         test_ids=tuple(kept),
+        learned_ids=tuple(sorted(set(map(str, task.examples.ids[protocol.choosing])))),
     )
 
 

@@ -49,7 +49,11 @@ class TaskRecord(Record):
 
 
 class ProtocolRecord(Record):
-    """Who chose and who judged. `test_ids` lets a later run keep the same test examples."""
+    """Who chose and who judged, by content id.
+
+    `test_ids` lets a later run keep the same test examples; the model handed over learned from
+    `learned_ids`, which therefore can't judge it.
+    """
 
     mode: Literal["hold-out", "cross-fitting"]
     why: str
@@ -57,6 +61,7 @@ class ProtocolRecord(Record):
     choosing: int
     judging: int
     test_ids: tuple[str, ...] = ()
+    learned_ids: tuple[str, ...] = ()
 
 
 class Trial(Record):
@@ -116,6 +121,7 @@ class RunRecord(Record):
     task: TaskRecord
     protocol: ProtocolRecord
     extraction: tuple[PassCost, ...]
+    notes: tuple[str, ...] = ()
     trials: tuple[Trial, ...]
     chosen: Chosen
     test: Evaluation
