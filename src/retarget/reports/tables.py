@@ -85,7 +85,7 @@ def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
     for title, parts in (("Domain", found.per_domain), ("Group", found.per_group)):
         if parts:
             console.print(_parts(title, parts, found.metric))
-    _say(console, f"Next: retarget report {shlex.quote(run)}")
+    _say(console, f"Next: retarget predict {shlex.quote(run)} INPUT…")
 
 
 def show_comparison(found: Comparison, console: Console) -> None:
