@@ -7,7 +7,7 @@ parts of the default bring. Several classes: mean AUROC of one against rest.
 
 Choosing sees the draw only. Gains are means over draws with the 95% interval of a paired t-test.
 
-    python benchmarks/medical.py [--draws 5] [--labels 10 50 200] [--quick]
+    python benchmarks/medical.py [--draws 5] [--first 0] [--labels 10 50 200] [--quick]
 """
 
 import argparse
@@ -149,13 +149,13 @@ def paired(differences: Sequence[float]) -> tuple[float, float]:
     return mean(differences), t_quantile(0.975, n - 1) * stdev(differences) / n**0.5
 
 
-def rows_of(name: str, folder: Path, labels: Sequence[int], draws: int) -> Iterator[list[str]]:
+def rows_of(name: str, folder: Path, labels: Sequence[int], seeds: range) -> Iterator[list[str]]:
     """Yield a row for every number of labels, and tell what `fit` chose."""
     task = open_task(folder / "manifest.csv")
     material = gather(task, [resolve(uri) for uri in SOURCES], store=FeatureStore())
     tables = material.tables([*SOURCES, PIXELS])
     for n in labels:
-        results = [one_draw(material, tables, n, seed) for seed in range(draws)]
+        results = [one_draw(material, tables, n, seed) for seed in seeds]
         by_way = list(zip(*results, strict=True))
         fit, last = by_way[0], by_way[1]
         gain, half = paired([a.auroc - b.auroc for a, b in zip(fit, last, strict=True)])
@@ -174,6 +174,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
     parser.add_argument("--labels", type=int, nargs="+", default=list(LABELS))
     parser.add_argument("--quick", action="store_true", help="two draws of 10 labels")
     asked = parser.parse_args()
@@ -183,7 +184,9 @@ def main() -> None:
         row
         for name in SETS
         if (folder := real_data(f"medical/{name}"))
-        for row in rows_of(name, folder, asked.labels, asked.draws)
+        for row in rows_of(
+            name, folder, asked.labels, range(asked.first, asked.first + asked.draws)
+        )
     ]
     head = ["AUROC", "fit − last", "target", "fit", "last", "pixels", "one layer", "all layers"]
     print("\n" + table([*head, "lite0, average", "no average"], rows))
