@@ -14,7 +14,6 @@ from retarget.selection.learning import measure_curve
 from retarget.selection.select import (
     Evidence,
     choose,
-    example_losses,
     select,
     standard_error,
 )

@@ -27,6 +27,10 @@ class StoreError(RetargetError):
     """The feature store or a run directory can't be read or written."""
 
 
+class TrainingError(RetargetError):
+    """Training can't go on: a loss that is not finite, too little memory."""
+
+
 class MissingExtraError(RetargetError):
     """An optional package is needed. The text holds the `pip install` line."""
 

@@ -16,20 +16,27 @@ from retarget.methods.base import HEADS, Head, log_softmax
 from retarget.methods.heads import KINDS
 from retarget.methods.scale import BlockScale
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
+
+# Gives (n, d) float32 features of one encoder by the name of a layer.
+Layers = Callable[[str], FloatArray]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One head on some layers. `temperature` divides its outputs before averaging."""
+    """One head on some layers of the model's encoder number `source`.
+
+    `temperature` divides its outputs before averaging.
+    """
 
     layers: tuple[str, ...]
     method: str
     scale: BlockScale
     head: Head
     temperature: float = 1.0
+    source: int = 0
 
-    def outputs(self, layer: Callable[[str], FloatArray]) -> FloatArray:
+    def outputs(self, layer: Layers) -> FloatArray:
         """Map features, given by layer name, to outputs (n, K) at the member's temperature."""
         x = np.concatenate([layer(name) for name in self.layers], axis=1)
         return self.head.outputs(self.scale(x)) / self.temperature
@@ -37,14 +44,15 @@ class Member:
 
 @dataclass(frozen=True)
 class TransferModel:
-    """What a fit hands over: turns features of one encoder into predictions.
+    """What a fit hands over: turns features of its encoders into predictions.
 
     Attributes:
         kind: what it predicts.
         classes: names, in the order of the columns of its predictions.
         members: heads whose probabilities (or values) are averaged.
         temperature: divides the averaged log-odds; 1 leaves them as they are.
-        source: URI of the encoder that was chosen; its weights lie beside in a saved model.
+        sources: URIs of the encoders, which lie beside in a saved model. The first is the one
+            that was chosen; others were made from it, or from nothing, for this task.
         pooling: how places became vectors.
     """
 
@@ -52,12 +60,18 @@ class TransferModel:
     classes: tuple[str, ...]
     members: tuple[Member, ...]
     temperature: float
-    source: str
+    sources: tuple[str, ...]
     pooling: Pooling
 
-    def predict(self, layer: Callable[[str], FloatArray]) -> FloatArray:
-        """Map features, given by layer name, to probabilities (n, K), or values (n,)."""
-        return combine(self.kind, [m.outputs(layer) for m in self.members], self.temperature)
+    @property
+    def source(self) -> str:
+        """URI of the encoder that was chosen."""
+        return self.sources[0]
+
+    def predict(self, layers: Sequence[Layers]) -> FloatArray:
+        """Map features, given for each encoder, to probabilities (n, K), or values (n,)."""
+        outputs = [m.outputs(layers[m.source]) for m in self.members]
+        return combine(self.kind, outputs, self.temperature)
 
     def save(self, folder: Path) -> None:
         """Write `model.json` and `heads.safetensors` into `folder`: no code, no pickle."""
@@ -80,6 +94,7 @@ class TransferModel:
                 "method": m.method,
                 "head": m.head.kind,
                 "temperature": m.temperature,
+                "source": m.source,
             }
             for m in self.members
         ]
@@ -89,7 +104,7 @@ class TransferModel:
             "classes": list(self.classes),
             "members": members,
             "temperature": self.temperature,
-            "source": self.source,
+            "sources": list(self.sources),
             "pooling": self.pooling,
         }
 
@@ -148,7 +163,10 @@ def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferMod
     pooling = told["pooling"]
     if pooling not in ("mean", "cls", "mean+max"):
         raise ValueError(f"pooling {pooling!r}")
+    sources = tuple(map(_text, told["sources"]))
     members = tuple(_member(i, m, arrays) for i, m in enumerate(told["members"]))
+    if {m.source for m in members} != set(range(len(sources))):
+        raise ValueError(f"its members don't belong to its {len(sources)} encoders")
     for member in members:
         made = member.head.outputs(np.zeros((1, len(member.scale.centre)), np.float32))
         if made.shape[1] != len(classes):
@@ -158,7 +176,7 @@ def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferMod
         classes=classes,
         members=members,
         temperature=_positive(told["temperature"]),
-        source=_text(told["source"]),
+        sources=sources,
         pooling=pooling,
     )
 
@@ -175,7 +193,14 @@ def _member(i: int, told: dict[str, Any], arrays: dict[str, FloatArray]) -> Memb
         scale=BlockScale(centre, factor),
         head=HEADS[told["head"]].from_arrays(own),
         temperature=_positive(told["temperature"]),
+        source=_number(told["source"]),
     )
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"a number from 0 on expected, found {value!r}")
+    return value
 
 
 def _text(value: Any) -> str:

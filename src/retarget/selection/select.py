@@ -12,7 +12,8 @@ from retarget.evaluation.calibration import apply_temperature, fit_temperature
 from retarget.evaluation.metrics import score
 from retarget.features.table import Table
 from retarget.methods.base import Labels
-from retarget.methods.model import Member, TransferModel, log_odds, to_probabilities
+from retarget.methods.losses import calibrated, example_losses
+from retarget.methods.model import Member, TransferModel, log_odds
 from retarget.methods.scale import BlockScale
 from retarget.selection.candidates import Candidate
 
@@ -20,7 +21,6 @@ from retarget.selection.candidates import Candidate
 AVERAGED = 3
 # What an average takes whatever the evidence says, which with ten labels says little.
 ANCHORED = "probe"
-TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
     for setting, z in zip(settings, outputs, strict=True):
         if not np.isfinite(z).all():
             continue
-        temperature, predictions = _calibrated(evidence.labels, z)
+        temperature, predictions = calibrated(evidence.labels, z)
         losses = example_losses(evidence.labels, predictions)
         if best is None or losses.mean() < best[0]:
             best = (float(losses.mean()), setting, temperature, predictions, losses)
@@ -163,31 +163,11 @@ def refit(
     )
 
 
-def example_losses(labels: Labels, predictions: FloatArray) -> FloatArray:
-    """Return (n,) weighted log-loss of probabilities, or squared error of values."""
-    weights = labels.weights / labels.weights.mean()
-    if labels.kind == "regression":
-        return np.asarray(weights * (predictions[:, 0] - labels.values) ** 2)
-    if labels.kind == "classification":
-        own = predictions[np.arange(len(labels)), labels.values.astype(np.int64)]
-        return np.asarray(-weights * np.log(np.maximum(own, TINY)))
-    hit = np.where(labels.values > 0.5, predictions, 1.0 - predictions)
-    return np.asarray(-weights * np.log(np.maximum(hit, TINY)).mean(axis=1))
-
-
 def _scaled(features: Table, candidate: Candidate) -> tuple[BlockScale, FloatArray]:
     blocks = [features.layer(name) for name in candidate.layers]
     x = np.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
     scale = BlockScale.fit(x, [b.shape[1] for b in blocks])
     return scale, scale(x)
-
-
-def _calibrated(labels: Labels, outputs: FloatArray) -> tuple[float, FloatArray]:
-    """Return the temperature that suits out-of-fold outputs, and the predictions at it."""
-    if labels.kind == "regression":
-        return 1.0, outputs
-    temperature = fit_temperature(outputs, labels.values, labels.weights, labels.kind)
-    return temperature, to_probabilities(labels.kind, outputs / temperature)
 
 
 def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:

@@ -1,10 +1,11 @@
 """`Encoder`: a source, loaded. Everything that is particular to a model is behind this."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,39 @@ class Layer:
     prefix: int = 0
 
 
+@dataclass(frozen=True)
+class Group:
+    """Parameters of one depth.
+
+    Attributes:
+        layer: the layer that they lead to; parameters of the first group are the shallowest.
+        parameters: their names in `Encoder.named_parameters()`; may be empty.
+    """
+
+    layer: str
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """An encoder cut in two at a layer; both halves use the encoder's own weights.
+
+    `suffix(prefix(batch), pooling)` equals `pooled(batch, pooling)` of the layers beyond the cut.
+
+    Attributes:
+        layer: where it is cut.
+        shape: of one example's activations.
+        prefix: batch → activations (b, *shape), float32.
+        suffix: (activations, pooling) → layers deeper than the cut, pooled; runs none of the
+            prefix, so it costs what is left of the model.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    prefix: Callable[[Tensor], Tensor]
+    suffix: Callable[[Tensor, Pooling], dict[str, Tensor]]
+
+
 class Encoder(nn.Module, ABC):
     """A pretrained model that turns prepared inputs into features of all its layers in one pass.
 
@@ -44,6 +78,14 @@ class Encoder(nn.Module, ABC):
     def prepare(self, raw: Any) -> Tensor:
         """Return one raw example (images: PIL, RGB) as the model's input, as at evaluation."""
 
+    def augment(self, raw: Any, random: np.random.Generator, strength: float) -> Tensor:
+        """Return one raw example as the model's input, changed at random as for training.
+
+        `strength` is from 0, which is `prepare`, to 1, the usual for large data sets. The same
+        state of `random` gives the same view. Safe to call from several threads.
+        """
+        return self.prepare(raw)
+
     def collate(self, prepared: Sequence[Tensor]) -> Tensor:
         """Return prepared examples as one batch."""
         return torch.stack(list(prepared))
@@ -59,6 +101,24 @@ class Encoder(nn.Module, ABC):
         """Return, for every layer, (b, width of the pooled layer) float32, or tokens (b, t, d)."""
         tokens = self.forward(batch)
         return {k.name: pool(tokens[k.name], k.prefix, pooling) for k in self.layers}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all tensors that make up the model, under its own names."""
+        return dict(self.state_dict())
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return every parameter once, by depth: one group a layer, shallow to deep.
+
+        Raises `SourceError` for a model that can't be traced.
+        """
+        raise NotImplementedError
+
+    def split_at(self, layer: str) -> Split:
+        """Return the encoder cut behind `layer`. Nothing is copied.
+
+        Raises `SourceError` for a layer behind which this model can't be cut.
+        """
+        raise NotImplementedError
 
     def preprocessing(self) -> Mapping[str, Any]:
         """Return, JSON-able, what `prepare` does, for people and for exported models: for images
