@@ -30,6 +30,9 @@ class Training:
         precision: "auto" is bf16 where there is hardware for it, else float32.
         views: augmented views cached of each example where the first layers are frozen; 0 for no
             cache.
+        batch_statistics: whether batch norms that are trained normalise by the statistics of
+            batches, and learn them; `None`: only where weights start from random ones. Those of
+            pretrained weights are better than a small batch's.
     """
 
     epochs: int | None = None
@@ -51,6 +54,7 @@ class Training:
     recompute: bool = False
     precision: Literal["auto", "float32", "bf16"] = "auto"
     views: int | None = None
+    batch_statistics: bool | None = None
 
 
 @dataclass(frozen=True)
