@@ -119,7 +119,7 @@ class _Transfer(_FromPictures):
         model = self.model_
         table = self._transferred(X, model.source, model.pooling, self.fingerprint_)
         _insist_on_layers(table, model.members[0].layers)
-        return model.predict(table.layer)
+        return model.predict([table.layer])
 
 
 class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]  # not typed

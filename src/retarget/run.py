@@ -15,7 +15,7 @@ from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.results import Evaluation
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel, load_model
-from retarget.runs.directory import MODEL, REPORT, encoder_uri, read_record
+from retarget.runs.directory import MODEL, REPORT, encoder_uris, read_record
 from retarget.runs.predict import Predictions, predict_inputs, predict_readable
 from retarget.runs.schema import RunRecord
 from retarget.sources.registry import resolve
@@ -45,9 +45,9 @@ class Run:
         return load_model(self.folder / MODEL)
 
     @cached_property
-    def encoder(self) -> Source:
-        """The encoder that belongs to the heads, from the run directory itself."""
-        return resolve(encoder_uri(self.folder / MODEL))
+    def encoders(self) -> tuple[Source, ...]:
+        """The encoders that belong to the heads, from the run directory itself."""
+        return tuple(map(resolve, encoder_uris(self.folder / MODEL, self.model)))
 
     def predict(self, inputs: Any, *, engine: str = "auto", device: str = "auto") -> Predictions:
         """Predict files, folders, pictures or arrays.
@@ -80,7 +80,7 @@ class Run:
     ) -> Iterator[Predictions]:
         """Predict as `predict` does, a thousand inputs at a time."""
         return predict_inputs(
-            self.model, self.encoder, inputs, store=FeatureStore(), engine=engine, device=device
+            self.model, self.encoders, inputs, store=FeatureStore(), engine=engine, device=device
         )
 
     def evaluate(self, data: Any, **options: Any) -> Evaluation:
@@ -106,7 +106,7 @@ class Run:
                 f"that the model knows ({', '.join(model.classes[:10])})."
             )
         unseen = self._unseen(known)
-        kept, values = predict_readable(model, self.encoder, unseen, store=FeatureStore())
+        kept, values = predict_readable(model, self.encoders, unseen, store=FeatureStore())
         if not len(kept):
             raise DataError(f"None of the {len(unseen):,} labelled examples can be read.")
         found = evaluate(
@@ -157,7 +157,7 @@ class Run:
         from retarget.runs.export import export_onnx
 
         target = Path(destination) if destination is not None else self.folder / "export"
-        return export_onnx(self.model, self.encoder, target)
+        return export_onnx(self.model, self.encoders, target)
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {self.record.verdict.sentence}>"

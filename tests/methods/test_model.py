@@ -24,7 +24,7 @@ def model() -> TransferModel:
         return Member(layers, "probe", scale, head, temperature)
 
     members = (member(("a",), 4, 1.5), member(("a", "b"), 9, 0.7))
-    return TransferModel("classification", ("x", "y", "ž<>"), members, 1.2, "made:up", "mean")
+    return TransferModel("classification", ("x", "y", "ž<>"), members, 1.2, ("made:up",), "mean")
 
 
 @pytest.fixture
@@ -44,21 +44,22 @@ def test_a_model_read_again_predicts_the_same(
     again = load_model(tmp_path)
     assert again.classes == model.classes
     np.testing.assert_array_equal(
-        again.predict(layers.__getitem__), model.predict(layers.__getitem__)
+        again.predict([layers.__getitem__]), model.predict([layers.__getitem__])
     )
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"version": 2}, "version"),
+        ({"version": 1}, "version"),
         ({"kind": "magic"}, "magic"),
         ({"members": []}, "members"),
         ({"classes": [1, 2, 3]}, "text expected"),
         ({"temperature": 0}, "above zero"),
         ({"temperature": float("nan")}, "above zero"),
         ({"pooling": "../x"}, "pooling"),
-        ({"source": None}, "text expected"),
+        ({"sources": [None]}, "text expected"),
+        ({"sources": ["a:", "b:"]}, "2 encoders"),
     ],
 )
 def test_a_changed_model_is_refused(

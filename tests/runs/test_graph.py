@@ -65,7 +65,7 @@ def model_of(kind: Kind, methods: list[Method]) -> TransferModel:
         members.append(Member(names, method.name, scale, head, 1.3))
     classes = ("value",) if kind == "regression" else ("x", "y", "z")
     temperature = 1.0 if kind == "regression" else 0.8
-    return TransferModel(kind, classes, tuple(members), temperature, "made:up", "mean")
+    return TransferModel(kind, classes, tuple(members), temperature, ("made:up",), "mean")
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "regression"])
@@ -74,8 +74,10 @@ def test_the_graph_predicts_as_the_model(kind: Kind, methods: list[Method]) -> N
     model = model_of(kind, methods)
     batch = np.random.default_rng(2).normal(size=(9, 8)).astype(np.float32)
     layers = {"a": batch[:, :5], "b": batch[:, 5:] * 2.0}
-    expected = model.predict(layers.__getitem__)
-    graph = export_graph(WholeModel(Cut(), model).eval(), torch.from_numpy(batch), "output")
+    expected = model.predict([layers.__getitem__])
+    graph = export_graph(
+        WholeModel([Cut()], model).eval(), torch.from_numpy(batch), output="output"
+    )
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"input": batch})
     np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=2e-5)
@@ -85,9 +87,9 @@ def test_prototypes_are_exported_too() -> None:
     model = model_of("classification", [Prototype()])
     batch = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
     with torch.inference_mode():
-        found = WholeModel(Cut(), model).eval()(torch.from_numpy(batch)).numpy()
+        found = WholeModel([Cut()], model).eval()(torch.from_numpy(batch)).numpy()
     layers = {"a": batch[:, :5], "b": batch[:, 5:] * 2.0}
-    np.testing.assert_allclose(found, model.predict(layers.__getitem__), atol=1e-5)
+    np.testing.assert_allclose(found, model.predict([layers.__getitem__]), atol=1e-5)
 
 
 def test_a_graph_that_disagrees_is_not_kept(

@@ -125,5 +125,5 @@ def test_the_model_handed_over_predicts_as_its_members_do(study_of: Maker) -> No
         by_hand.append(e / e.sum(axis=1, keepdims=True))
     p = np.mean(by_hand, axis=0) ** (1 / model.temperature)
     np.testing.assert_allclose(
-        model.predict(table.layer), p / p.sum(axis=1, keepdims=True), atol=1e-6
+        model.predict([table.layer]), p / p.sum(axis=1, keepdims=True), atol=1e-6
     )

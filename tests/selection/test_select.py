@@ -65,18 +65,6 @@ def test_a_clearly_better_source_wins_whatever_it_costs(
     assert selection.trials[0].source == "dear:"
 
 
-def test_losses_are_those_of_the_definition(truth: np.ndarray) -> None:
-    p = np.random.default_rng(0).dirichlet([1, 1], size=N)
-    weights = np.random.default_rng(1).uniform(0.5, 2.0, N)
-    labels = Labels("classification", truth, 2, weights)
-    expected = [
-        -w / weights.mean() * np.log(row[t]) for w, row, t in zip(weights, p, truth, strict=True)
-    ]
-    np.testing.assert_allclose(example_losses(labels, p), expected)
-    values = Labels("regression", np.arange(3.0), 1, np.ones(3))
-    np.testing.assert_allclose(example_losses(values, np.zeros((3, 1))), [0.0, 1.0, 4.0])
-
-
 def test_the_standard_error_counts_units_not_rows() -> None:
     values = np.random.default_rng(0).normal(size=50)
     alone = standard_error(values, np.arange(50))

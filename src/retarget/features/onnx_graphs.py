@@ -30,13 +30,19 @@ def graph_path(fingerprint: str, pooling: str) -> Path:
     return cache_dir() / "graphs" / f"{name}.onnx"
 
 
-def export_graph(module: "nn.Module", batch: "Tensor", output: str = "features") -> bytes:
-    """Return `module` (batch → (b, width)) as an ONNX graph with a free batch axis.
+def input_name(number: int) -> str:
+    """Return the name of a graph's input, counted from 0."""
+    return f"input_{number}" if number else "input"
 
-    Raises `GraphError` where PyTorch can't export it.
+
+def export_graph(module: "nn.Module", *batches: "Tensor", output: str = "features") -> bytes:
+    """Return `module` (batches → (b, width)) as an ONNX graph with a free batch axis.
+
+    Its inputs are called `input`, `input_1`, … Raises `GraphError` where PyTorch can't export it.
     """
     import torch
 
+    names = [input_name(i) for i in range(len(batches))]
     try:
         with (
             tempfile.TemporaryDirectory(prefix="retarget-graph-") as folder,
@@ -47,13 +53,13 @@ def export_graph(module: "nn.Module", batch: "Tensor", output: str = "features")
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module,
-                (batch[:2],),
+                tuple(batch[:2] for batch in batches),
                 path,
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=["input"],
+                input_names=names,
                 output_names=[output],
-                dynamic_axes={"input": {0: "batch"}, output: {0: "batch"}},
+                dynamic_axes={name: {0: "batch"} for name in (*names, output)},
             )
             return path.read_bytes()
     except Exception as error:

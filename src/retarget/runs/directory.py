@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -105,11 +105,12 @@ def write_record(record: RunRecord, stage: Path) -> None:
         part.write_text(yaml.safe_dump(asked, sort_keys=False, allow_unicode=True), "utf-8")
 
 
-def write_model(model: "TransferModel", source: "Source", stage: Path) -> Path:
-    """Write `model/`: heads, and the encoder with its weights. Returns the folder."""
+def write_model(model: "TransferModel", sources: "Sequence[Source]", stage: Path) -> Path:
+    """Write `model/`: heads, and each of its encoders with its weights. Returns the folder."""
     folder = stage / MODEL
     model.save(folder)
-    source.save(folder / ENCODER)
+    for number, source in enumerate(sources):
+        source.save(folder / encoder_name(number))
     return folder
 
 
@@ -133,9 +134,14 @@ def read_record(folder: Path) -> RunRecord:
         ) from error
 
 
-def encoder_uri(model: Path) -> str:
-    """Return the URI under which the encoder in a run's model folder is opened."""
-    return f"file:{model / ENCODER}"
+def encoder_name(number: int) -> str:
+    """Return the name of the folder of a model's encoder, counted from 0."""
+    return f"{ENCODER}-{number}" if number else ENCODER
+
+
+def encoder_uris(folder: Path, model: "TransferModel") -> list[str]:
+    """Return the URIs under which the encoders in a run's model folder are opened."""
+    return [f"file:{folder / encoder_name(i)}" for i in range(len(model.sources))]
 
 
 def _refused(folder: Path, replace: bool) -> str:

@@ -1,6 +1,7 @@
 """Export: encoder and heads as one ONNX graph that runs with onnxruntime alone."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import numpy as np
 
 from retarget.core.errors import StoreError
 from retarget.core.paths import written_whole
+from retarget.features.onnx_graphs import input_name
 from retarget.methods.model import TransferModel
 from retarget.sources.source import Source
 
@@ -31,11 +33,11 @@ class Exported:
     difference: float
 
 
-def export_onnx(model: TransferModel, source: Source, folder: Path) -> Exported:
+def export_onnx(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:
     """Write `model.onnx`, `model.json` (preprocessing, classes) and a runnable `example.py`.
 
-    The graph maps prepared inputs to probabilities or values. It is run beside the model on
-    random inputs before it is kept.
+    The graph maps prepared inputs, one for each preprocessing that its encoders have, to
+    probabilities or values. It is run beside the model on random inputs before it is kept.
 
     Raises:
         StoreError: the graph does not agree with the model to 1e-4.
@@ -45,49 +47,68 @@ def export_onnx(model: TransferModel, source: Source, folder: Path) -> Exported:
     from retarget.features.onnx_graphs import check_graph, export_graph
     from retarget.runs.graph import WholeModel
 
-    encoder = source.load()
-    whole = WholeModel(encoder, model).eval()
+    encoders = [source.load() for source in sources]
+    whole = WholeModel(encoders, model).eval()
     generator = torch.Generator().manual_seed(0)
-    batch = torch.randn((CHECKED, *encoder.input_shape), generator=generator)
+    owners = [encoders[whole.inputs.index(i)] for i in range(max(whole.inputs) + 1)]
+    batches = [torch.randn((CHECKED, *e.input_shape), generator=generator) for e in owners]
     folder.mkdir(parents=True, exist_ok=True)
-    graph = export_graph(whole, batch, output="output")
+    graph = export_graph(whole, *batches, output="output")
     check_graph(graph)
-    difference = _difference(model, encoder, batch, graph)
+    difference = _difference(model, encoders, [batches[i] for i in whole.inputs], graph, batches)
     if not difference <= PARITY:
         raise StoreError(
             f"The exported graph differs from the model by {difference:.2g}, more than "
-            f"{PARITY:g}; it was not kept. Please report this with the source {source.uri}."
+            f"{PARITY:g}; it was not kept. Please report this with the source {model.source}."
         )
     with written_whole(folder / GRAPH) as part:
         part.write_bytes(graph)
-    _write_card(model, encoder, difference, folder)
+    _write_card(model, owners, difference, folder)
     return Exported(folder, difference)
 
 
-def _difference(model: TransferModel, encoder: "Encoder", batch: "Tensor", graph: bytes) -> float:
+def _difference(
+    model: TransferModel,
+    encoders: "Sequence[Encoder]",
+    fed: "Sequence[Tensor]",
+    graph: bytes,
+    batches: "Sequence[Tensor]",
+) -> float:
     import onnxruntime
     import torch
 
     with torch.inference_mode():
-        layers = {k: v.numpy() for k, v in encoder.pooled(batch, model.pooling).items()}
-    ours = model.predict(layers.__getitem__)
+        layers = [
+            {k: v.numpy() for k, v in encoder.pooled(batch, model.pooling).items()}
+            for encoder, batch in zip(encoders, fed, strict=True)
+        ]
+    ours = model.predict([found.__getitem__ for found in layers])
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    theirs = session.run(None, {"input": batch.numpy()})[0]
+    theirs = session.run(None, {input_name(i): b.numpy() for i, b in enumerate(batches)})[0]
     scale = max(1.0, float(np.abs(ours).max()))
     return float(np.abs(theirs.reshape(ours.shape) - ours).max()) / scale
 
 
-def _write_card(model: TransferModel, encoder: "Encoder", difference: float, folder: Path) -> None:
+def _write_card(
+    model: TransferModel, owners: "Sequence[Encoder]", difference: float, folder: Path
+) -> None:
     card = {
         "kind": model.kind,
         "classes": list(model.classes),
-        "source": model.source,
-        "input": {"name": "input", "shape": ["batch", *encoder.input_shape], "type": "float32"},
+        "sources": list(model.sources),
+        "inputs": [
+            {
+                "name": input_name(i),
+                "shape": ["batch", *encoder.input_shape],
+                "type": "float32",
+                "preprocessing": dict(encoder.preprocessing()),
+            }
+            for i, encoder in enumerate(owners)
+        ],
         "output": {
             "name": "output",
             "meaning": "values" if model.kind == "regression" else "probabilities",
         },
-        "preprocessing": dict(encoder.preprocessing()),
         "difference": difference,
     }
     with written_whole(folder / CARD) as part:
@@ -108,10 +129,10 @@ from PIL import Image, ImageOps
 
 here = Path(__file__).parent
 card = json.loads((here / "model.json").read_text(encoding="utf-8"))
-recipe, (H, W) = card["preprocessing"], card["preprocessing"]["size"]
 
 
-def prepare(path):
+def prepare(path, recipe):
+    H, W = recipe["size"]
     picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
     picture = Image.alpha_composite(white, picture).convert("RGB")
@@ -130,11 +151,12 @@ def prepare(path):
     top, left = middle(down / 2), middle(right / 2)
     pixels = np.asarray(padded.crop((left, top, left + W, top + H)), np.float32) / 255
     scaled = (pixels - np.float32(recipe["mean"])) / np.float32(recipe["std"])
-    return scaled.transpose(2, 0, 1)
+    return scaled.transpose(2, 0, 1).astype(np.float32)
 
 
 session = onnxruntime.InferenceSession(here / "model.onnx")
 for path in sys.argv[1:]:
-    (output,) = session.run(None, {"input": prepare(path)[None].astype(np.float32)})
+    fed = {i["name"]: prepare(path, i["preprocessing"])[None] for i in card["inputs"]}
+    (output,) = session.run(None, fed)
     print(path, dict(zip(card["classes"], output[0].round(4).tolist())))
 '''

@@ -101,7 +101,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
     with clock("saving"):
         table = _judged_table(fitted)
         write_predictions(table, stage / PREDICTIONS)
-        model = write_model(ours.model, resolve(ours.model.source), stage)
+        model = write_model(ours.model, [resolve(uri) for uri in ours.model.sources], stage)
         mistakes = keep_mistakes(study.task, study.protocol.judging, ours.predictions, stage)
     with clock("verifying"):
         verified = _verify(fitted, model, fresh)
@@ -204,10 +204,11 @@ def _judged_table(fitted: Fitted) -> JudgedTable:
 def _verify(fitted: Fitted, model: Path, fresh: FreshProcess) -> str:
     task, ours = fitted.study.task, fitted.ours
     rows = _spread(fitted.study.protocol.choosing, EXAMPLES)
-    features = fitted.material.features[ours.model.source].take(rows)
+    features = [fitted.material.features[uri].take(rows) for uri in ours.model.sources]
     ((name, modality),) = task.inputs.items()
     references = [task.examples.inputs[name][i] for i in rows]
-    return verify(model, modality, references, ours.model.predict(features.layer), fresh)
+    expected = ours.model.predict([f.layer for f in features])
+    return verify(model, modality, references, expected, fresh)
 
 
 def _device(fitted: Fitted) -> str:

@@ -1,6 +1,7 @@
 """Encoder and heads as one PyTorch module: prepared inputs in, predictions out."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +16,27 @@ SMALLEST = 1e-30
 
 
 class WholeModel(nn.Module):
-    """A `TransferModel` behind its encoder. Maps a batch to (b, K) probabilities or values."""
+    """A `TransferModel` behind its encoders. Maps a batch to (b, K) probabilities or values.
 
-    def __init__(self, encoder: Encoder, model: TransferModel) -> None:
+    Encoders with the same preprocessing share an input: `inputs` numbers that of each.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder], model: TransferModel) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoders = nn.ModuleList(encoders)
+        self.inputs = shared_inputs(encoders)
         self.pooling = model.pooling
         self.kind: Kind = model.kind
         self.temperature = model.temperature
         self.members = nn.ModuleList([MemberModule(m) for m in model.members])
 
-    def forward(self, batch: Tensor) -> Tensor:
-        """Map prepared inputs to predictions."""
-        layers = self.encoder.pooled(batch, self.pooling)
-        outputs = [member(layers) for member in self.members]
+    def forward(self, *batches: Tensor) -> Tensor:
+        """Map prepared inputs, one for each preprocessing, to predictions."""
+        layers = [
+            encoder.pooled(batches[number], self.pooling)  # type: ignore[operator]  # nn.ModuleList forgets types
+            for encoder, number in zip(self.encoders, self.inputs, strict=True)
+        ]
+        outputs = [member(layers[member.source]) for member in self.members]  # type: ignore[index]  # as above
         if self.kind == "regression":
             return torch.stack(outputs).mean(dim=0)
         mean = torch.stack([_probabilities(self.kind, o) for o in outputs]).mean(dim=0)
@@ -37,12 +45,19 @@ class WholeModel(nn.Module):
         return _probabilities(self.kind, _log_odds(self.kind, mean) / self.temperature)
 
 
+def shared_inputs(encoders: Sequence[Encoder]) -> tuple[int, ...]:
+    """Return the number of the input of each encoder: equal where they prepare it alike."""
+    told = [(dict(e.preprocessing()), e.input_shape) for e in encoders]
+    different = [t for i, t in enumerate(told) if t not in told[:i]]
+    return tuple(different.index(t) for t in told)
+
+
 class MemberModule(nn.Module):
     """One head behind its scale."""
 
     def __init__(self, member: Member) -> None:
         super().__init__()
-        self.layers = member.layers
+        self.layers, self.source = member.layers, member.source
         self.temperature = member.temperature
         self.centre = _constant(member.scale.centre)
         self.factor = _constant(member.scale.factor)

@@ -1,6 +1,6 @@
 """Predictions of a saved model for new inputs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Predictions:
 
 def predict_task(
     model: TransferModel,
-    encoder: Source,
+    encoders: Sequence[Source],
     task: Task,
     *,
     store: FeatureStore,
@@ -52,13 +52,15 @@ def predict_task(
     device: str = "auto",
 ) -> Predictions:
     """Predict every readable example of a task."""
-    task, values = predict_readable(model, encoder, task, store=store, engine=engine, device=device)
+    task, values = predict_readable(
+        model, encoders, task, store=store, engine=engine, device=device
+    )
     return Predictions(task.examples.names, values, model.classes, task.problems)
 
 
 def predict_readable(
     model: TransferModel,
-    encoder: Source,
+    encoders: Sequence[Source],
     task: Task,
     *,
     store: FeatureStore,
@@ -66,19 +68,17 @@ def predict_readable(
     device: str = "auto",
 ) -> tuple[Task, FloatArray]:
     """Return the readable part of a task, problems added, and predictions of its examples."""
-    made = extract(
-        task, [encoder], store=store, pooling=model.pooling, engine=engine, device=device
-    )
+    made = extract(task, encoders, store=store, pooling=model.pooling, engine=engine, device=device)
     rows, unreadable = made.readable(task)
-    features = made.features[encoder.uri].take(rows)
+    features = [made.features[encoder.uri].take(rows) for encoder in encoders]
     _check_fits(model, features)
-    values = model.predict(features.layer) if len(rows) else _nothing(model)
+    values = model.predict([f.layer for f in features]) if len(rows) else _nothing(model)
     return task.take(rows).with_problems(*unreadable), values
 
 
 def predict_inputs(
     model: TransferModel,
-    encoder: Source,
+    encoders: Sequence[Source],
     inputs: Any,
     *,
     store: FeatureStore,
@@ -94,7 +94,7 @@ def predict_inputs(
         task = open_task(inputs)
         for i in range(0, len(task), CHUNK):
             rows = np.arange(i, min(i + CHUNK, len(task)))
-            yield predict_task(model, encoder, task.take(rows), **told)
+            yield predict_task(model, encoders, task.take(rows), **told)
         return
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Path)
     listed = list(inputs) if several else [inputs]
@@ -109,22 +109,23 @@ def predict_inputs(
             problem = Problem("unreadable", names, str(error), left_out=True)
             yield Predictions((), _nothing(model), model.classes, (problem,))
         else:
-            yield predict_task(model, encoder, task, **told)
+            yield predict_task(model, encoders, task, **told)
 
 
 def _nothing(model: TransferModel) -> FloatArray:
     return np.empty(0 if model.kind == "regression" else (0, len(model.classes)))
 
 
-def _check_fits(model: TransferModel, features: Features) -> None:
-    """Check that the heads were learned on layers that this encoder has."""
-    sizes = {layer.name: layer.size for layer in features.space.layers}
+def _check_fits(model: TransferModel, features: Sequence[Features]) -> None:
+    """Check that the heads were learned on layers that their encoders have."""
     for member in model.members:
+        own = features[member.source]
+        sizes = {layer.name: layer.size for layer in own.space.layers}
         unknown = sorted(set(member.layers) - set(sizes))
         width = sum(sizes.get(name, 0) for name in member.layers)
         if unknown or width != len(member.scale.centre):
             raise SourceError(
-                f"The heads don't belong to the encoder {features.uri}: they take "
+                f"The heads don't belong to the encoder {own.uri}: they take "
                 f"{len(member.scale.centre):,} numbers of {printable('+'.join(member.layers))}, "
                 f"it gives {width:,}. The model was damaged or changed; fit again, or restore it."
             )

@@ -125,8 +125,8 @@ def feature_map(judged: Judged, material: Material, judging: IntArray) -> tuple[
     labelled = np.flatnonzero(task.labelled)
     # Ids are digests: their order is a sample that depends on neither seed nor order of files.
     rows = np.sort(labelled[np.argsort(task.examples.ids[labelled])[:MAPPED]])
-    features = material.features[judged.model.source]
     member = judged.model.members[0]
+    features = material.features[judged.model.sources[member.source]]
     x = member.scale(np.concatenate([features.layer(n, rows) for n in member.layers], axis=1))
     places = _principal(x - x.mean(axis=0))
     apart = set(map(int, judging))

@@ -126,7 +126,7 @@ def main() -> None:
     """Import what predicting needs; then predict as one line of standard input says."""
     from retarget.features.store import FeatureStore
     from retarget.methods.model import load_model
-    from retarget.runs.directory import encoder_uri
+    from retarget.runs.directory import encoder_uris
     from retarget.runs.predict import predict_task
     from retarget.sources.registry import resolve
     from retarget.tasks.open import open_task
@@ -138,9 +138,10 @@ def main() -> None:
         return
     order = json.loads(line)
     folder = Path(order["model"])
+    model = load_model(folder)
     made = predict_task(
-        load_model(folder),
-        resolve(encoder_uri(folder)),
+        model,
+        tuple(map(resolve, encoder_uris(folder, model))),
         open_task([Path(p) for p in order["inputs"]]),
         store=FeatureStore(),
         engine="eager",

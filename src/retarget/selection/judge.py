@@ -97,9 +97,9 @@ def judge(
         selection = select(evidence, candidates, average)
         model = refit(evidence, selection.chosen, classes, pooling)
         apart = np.searchsorted(study.labelled, study.protocol.judging[held_out])
-        table = tables[model.source].take(apart)
-        calibrated.append(model.predict(table.layer))
-        raw.append(_uncalibrated(model).predict(table.layer))
+        layers = [tables[uri].take(apart).layer for uri in model.sources]
+        calibrated.append(model.predict(layers))
+        raw.append(_uncalibrated(model).predict(layers))
         places.append(held_out)
     if study.protocol.mode == "cross-fitting":
         evidence = study.evidence(tables, study.protocol.choosing)

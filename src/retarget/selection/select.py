@@ -158,7 +158,7 @@ def refit(
         classes=classes,
         members=tuple(members),
         temperature=trial.temperature,
-        source=trial.source,
+        sources=(trial.source,),
         pooling=pooling,
     )
 
