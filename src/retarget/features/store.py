@@ -70,6 +70,10 @@ class FeatureStore:
         """Make room for a space and return it as stored: one that was there keeps its engine."""
         return self._index.create(space)
 
+    def held(self, space: Space, ids: StrArray) -> BoolArray:
+        """Return which of `ids` have a row; none is read, so it may still prove damaged."""
+        return np.asarray(self._index.find(space, keys_of(ids))[1] >= 0)
+
     def missing(self, space: Space, ids: StrArray) -> IntArray:
         """Return the rows of `ids` whose features are absent or damaged, each id once.
 

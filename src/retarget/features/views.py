@@ -1,14 +1,38 @@
 """Inputs for training: read again and again, as they are or changed at random."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import chain
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+import numpy as np
+from PIL import Image
+
+from retarget.core.errors import DataError, UnreadableInput
+from retarget.core.hashing import hash_bytes
 from retarget.core.types import IntArray, Modality, StrArray
+from retarget.features.devices import cores
+from retarget.features.loading import ahead
+from retarget.tasks import modalities
 from retarget.tasks.files import taken
+from retarget.tasks.tree import readable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from retarget.sources.encoder import Encoder
+
+BATCHES_AHEAD = 2
+MOST_THREADS = 16  # more only wait for the interpreter
+
+# Pillow gives a pixel of several bands 4 bytes, also where the bands are 3.
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -39,3 +63,168 @@ class Feed(Protocol):
 
     def evaluation(self, order: Iterable[IntArray]) -> "Iterator[Tensor]":
         """Yield a batch for each array of rows, as at prediction."""
+
+
+class Views:
+    """The `Feed` that prepares inputs as they are asked for, in threads ahead of the consumer.
+
+    Raw inputs, and prepared ones for evaluation, stay in memory up to a bound, so that later
+    epochs don't decode them again; what doesn't fit is read again each time. Batches are on the
+    CPU. Streams raise `DataError` naming an example that can't be read any more.
+
+    Args:
+        inputs: what is fed.
+        encoder: its `augment`, `prepare`, `collate` and `detail` are used, never its weights.
+        seed: decides every view.
+        strength: of the augmentation, 0 to 1; 0 is `prepare` exactly.
+        megabytes: of inputs kept in memory, at most.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        encoder: "Encoder",
+        *,
+        seed: int,
+        strength: float,
+        megabytes: float = 1000.0,
+    ) -> None:
+        self.inputs = inputs
+        self.encoder = encoder
+        self.seed = seed
+        self.strength = strength
+        self._raw: Kept[Any] = Kept(budget := Budget(int(megabytes * 1e6)))
+        self._prepared: Kept[Tensor] = Kept(budget)
+
+    def training(self, order: Iterable[IntArray], epoch: int) -> "Iterator[Tensor]":
+        """Yield a batch for each array of rows: the views number `epoch`."""
+        return self._batches(order, lambda row: self.augmented(row, epoch))
+
+    def evaluation(self, order: Iterable[IntArray]) -> "Iterator[Tensor]":
+        """Yield a batch for each array of rows, as at prediction."""
+        return self._batches(order, self.prepared)
+
+    def augmented(self, row: int, number: int) -> "Tensor":
+        """Return the view of that number of an example. Safe to call from several threads."""
+        if not self.strength:
+            return self.prepared(row)
+        random = view_random(self.seed, number, str(self.inputs.ids[row]))
+        return self.encoder.augment(self.raw(row), random, self.strength)
+
+    def prepared(self, row: int) -> "Tensor":
+        """Return an example as at prediction. Safe to call from several threads."""
+        example = str(self.inputs.ids[row])
+        known = self._prepared.get(example)
+        if known is not None:
+            return known
+        raw = self._raw.get(example)
+        made = self.encoder.prepare(self._load(row) if raw is None else raw)
+        return self._prepared.keep(example, made)
+
+    def raw(self, row: int) -> Any:
+        """Return the input as loaded. Safe to call from several threads."""
+        example = str(self.inputs.ids[row])
+        known = self._raw.get(example)
+        return self._raw.keep(example, self._load(row)) if known is None else known
+
+    def _load(self, row: int) -> Any:
+        reference = self.inputs.references[row]
+        try:
+            return modalities.load(self.inputs.modality, reference, self.encoder.detail)
+        except UnreadableInput as reason:
+            example = str(self.inputs.ids[row])
+            name = readable(str(reference)) if isinstance(reference, Path) else f"input {example}"
+            raise DataError(
+                f"{name} {str(reason) or 'can no longer be read'}. It could be read before "
+                "training began: put it back as it was, or take it out of the data, and run the "
+                "command again."
+            ) from reason
+
+    def _batches(
+        self, order: Iterable[IntArray], make: "Callable[[int], Tensor]"
+    ) -> "Iterator[Tensor]":
+        arrays = iter(order)
+        first = next(arrays, None)
+        if first is None:
+            return
+        threads = min(cores(), MOST_THREADS)
+        rows = (
+            (row, at == len(array))
+            for array in chain([first], arrays)
+            for at, row in enumerate(array.tolist(), 1)
+        )
+        window = threads + BATCHES_AHEAD * len(first)
+        batch: list[Tensor] = []
+        with closing(ahead(lambda item: (make(item[0]), item[1]), rows, threads, window)) as made:
+            for tensor, last in made:
+                batch.append(tensor)
+                if last:
+                    yield self.encoder.collate(batch)
+                    batch = []
+
+
+def view_random(seed: int, number: int, example: str) -> np.random.Generator:
+    """Return the generator of view `number` of the example with that id: of nothing else."""
+    return np.random.default_rng(int(hash_bytes(*_bytes("view", seed, number, example)), 16))
+
+
+def drawn_view(seed: int, epoch: int, example: str, count: int) -> int:
+    """Return which of `count` views of an example an epoch uses, each as likely."""
+    return int(hash_bytes(*_bytes("draw", seed, epoch, example)), 16) % count
+
+
+def _bytes(*parts: str | int) -> list[bytes]:
+    return [str(part).encode() for part in parts]
+
+
+class Budget:
+    """Bytes that several stores of inputs may take together."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for so many bytes; they are then taken."""
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
+
+
+class Kept(Generic[_Value]):
+    """Values in memory by example, first come, within a budget. Threads may share it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._values: dict[str, _Value] = {}
+        self._lock = Lock()
+
+    def get(self, example: str) -> _Value | None:
+        """Return what is kept of an example."""
+        return self._values.get(example)
+
+    def keep(self, example: str, value: _Value) -> _Value:
+        """Keep a value if there is room, and return it, or the one that is already there."""
+        with self._lock:
+            if example not in self._values:
+                if not self._budget.take(memory_bytes(value)):
+                    return value
+                self._values[example] = value
+            return self._values[example]
+
+
+def memory_bytes(value: Any) -> int:
+    """Return about how many bytes of memory an input takes: of pictures, arrays and tensors what
+    their numbers take, of containers what is inside, of anything else what Python says."""
+    if isinstance(value, Image.Image):
+        return value.width * value.height * _PIXEL_BYTES.get(value.mode, 4)
+    if isinstance(size := getattr(value, "nbytes", None), int):
+        return size
+    own = sys.getsizeof(value)
+    if isinstance(value, Mapping):
+        return own + sum(memory_bytes(k) + memory_bytes(v) for k, v in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return own + sum(memory_bytes(part) for part in value)
+    return own
