@@ -110,6 +110,9 @@ def test_meter_of_another_listener_is_ignored() -> None:
         def advance(self, steps: int = 1) -> None:
             pass
 
+        def note(self, text: str) -> None:
+            pass
+
     console, stream = _console(terminal=True)
     TerminalProgress(console, delay=0).finish(Other())
     assert stream.getvalue() == ""

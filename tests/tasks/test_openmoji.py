@@ -213,6 +213,9 @@ def test_progress_counts_every_drawing(tmp_path: Path) -> None:
         def advance(self, steps_done: int = 1) -> None:
             steps.append(("done", steps_done))
 
+        def note(self, text: str) -> None:
+            pass
+
         def finish(self, meter: object) -> None:
             steps.append(("finished", 0))
 

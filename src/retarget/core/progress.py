@@ -12,6 +12,9 @@ class Meter(Protocol):
     def advance(self, steps: int = 1) -> None:
         """Count `steps` more as done."""
 
+    def note(self, text: str) -> None:
+        """Show a few words beside the count, such as `loss 0.41`, in place of those before."""
+
 
 class Listener(Protocol):
     """Whoever shows progress: the terminal, a notebook, nobody."""
@@ -22,6 +25,9 @@ class Listener(Protocol):
     def finish(self, meter: Meter) -> None:
         """End the meter, whether its work was completed or not."""
 
+    def tell(self, text: str) -> None:
+        """Say something that a person wants to know before long work begins."""
+
 
 class _Silent:
     def start(self, what: str, total: int, unit: str) -> Meter:
@@ -31,6 +37,12 @@ class _Silent:
         pass
 
     def advance(self, steps: int = 1) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+    def tell(self, text: str) -> None:
         pass
 
 
@@ -56,3 +68,13 @@ def progress(what: str, total: int, unit: str = "items") -> Iterator[Meter]:
         yield meter
     finally:
         listener.finish(meter)
+
+
+def tell(text: str) -> None:
+    """Say something that a person wants to know before long work begins."""
+    _listener.get().tell(text)
+
+
+def silent() -> Meter:
+    """Return a meter that nobody sees."""
+    return _Silent()

@@ -13,7 +13,7 @@ from retarget.reports import numbers
 
 
 class _Pace(ProgressColumn):
-    """`1,204/2,000 images · 312/s · 3 s left`."""
+    """`1,204/2,000 images · 312/s · 3 s left · loss 0.41`."""
 
     def render(self, task: Task) -> Text:
         unit = str(task.fields.get("unit", ""))
@@ -23,6 +23,10 @@ class _Pace(ProgressColumn):
             said.append(numbers.rate(task.speed, "").replace(" ", ""))
         if task.time_remaining is not None and not task.finished:
             said.append(f"{numbers.seconds(float(task.time_remaining))} left")
+        if note := str(task.fields.get("note", "")):
+            said.append(note)
+        if note := task.fields.get("note"):
+            said.append(str(note))
         return Text(" · ".join(said), style="dim")
 
 
@@ -32,12 +36,20 @@ class _Shown:
     def __init__(self, owner: "TerminalProgress", what: str, total: int, unit: str) -> None:
         self.owner, self.what, self.total, self.unit = owner, what, total, unit
         self.done = 0
+        self.noted = ""
+        self.words = ""
         self.line: TaskID | None = None
         self.timer: Timer | None = None
         self.began = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         self.owner.advance(self, steps)
+
+    def note(self, text: str) -> None:
+        self.owner.note(self, text)
+
+    def note(self, text: str) -> None:
+        self.owner.note(self, text)
 
 
 class TerminalProgress:
@@ -76,6 +88,25 @@ class TerminalProgress:
             if self._bars is not None and work.line is not None:
                 self._bars.advance(work.line, steps)
 
+    def note(self, work: _Shown, text: str) -> None:
+        """Show words beside the count."""
+        with self._lock:
+            work.words = printable(text, 60)
+            if self._bars is not None and work.line is not None:
+                self._bars.update(work.line, note=work.words)
+
+    def tell(self, text: str) -> None:
+        """Print a line, where somebody looks."""
+        if self._console.is_terminal:
+            self._console.print(Text(printable(text, 300), style="dim"), soft_wrap=True)
+
+    def note(self, work: _Shown, text: str) -> None:
+        """Show a few words beside the count of `work`."""
+        with self._lock:
+            work.noted = printable(text, 60)
+            if self._bars is not None and work.line is not None:
+                self._bars.update(work.line, note=work.noted)
+
     def finish(self, meter: Meter) -> None:
         """Take the bar away; what was completed keeps one line."""
         if not isinstance(meter, _Shown):
@@ -107,7 +138,11 @@ class TerminalProgress:
                 )
                 self._bars.start()
             work.line = self._bars.add_task(
-                work.what, total=work.total, completed=work.done, unit=work.unit
+                work.what,
+                total=work.total,
+                completed=work.done,
+                unit=work.unit,
+                note=work.words,
             )
 
 
