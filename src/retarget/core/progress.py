@@ -73,8 +73,3 @@ def progress(what: str, total: int, unit: str = "items") -> Iterator[Meter]:
 def tell(text: str) -> None:
     """Say something that a person wants to know before long work begins."""
     _listener.get().tell(text)
-
-
-def silent() -> Meter:
-    """Return a meter that nobody sees."""
-    return _Silent()

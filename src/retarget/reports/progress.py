@@ -23,8 +23,6 @@ class _Pace(ProgressColumn):
             said.append(numbers.rate(task.speed, "").replace(" ", ""))
         if task.time_remaining is not None and not task.finished:
             said.append(f"{numbers.seconds(float(task.time_remaining))} left")
-        if note := str(task.fields.get("note", "")):
-            said.append(note)
         if note := task.fields.get("note"):
             said.append(str(note))
         return Text(" · ".join(said), style="dim")
@@ -36,7 +34,6 @@ class _Shown:
     def __init__(self, owner: "TerminalProgress", what: str, total: int, unit: str) -> None:
         self.owner, self.what, self.total, self.unit = owner, what, total, unit
         self.done = 0
-        self.noted = ""
         self.words = ""
         self.line: TaskID | None = None
         self.timer: Timer | None = None
@@ -44,9 +41,6 @@ class _Shown:
 
     def advance(self, steps: int = 1) -> None:
         self.owner.advance(self, steps)
-
-    def note(self, text: str) -> None:
-        self.owner.note(self, text)
 
     def note(self, text: str) -> None:
         self.owner.note(self, text)
@@ -99,13 +93,6 @@ class TerminalProgress:
         """Print a line, where somebody looks."""
         if self._console.is_terminal:
             self._console.print(Text(printable(text, 300), style="dim"), soft_wrap=True)
-
-    def note(self, work: _Shown, text: str) -> None:
-        """Show a few words beside the count of `work`."""
-        with self._lock:
-            work.noted = printable(text, 60)
-            if self._bars is not None and work.line is not None:
-                self._bars.update(work.line, note=work.noted)
 
     def finish(self, meter: Meter) -> None:
         """Take the bar away; what was completed keeps one line."""
