@@ -1,9 +1,19 @@
-"""`train`: the only gradient loop of the project."""
+"""`train`: the only gradient loop of the project, from a trainee to what it became."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
+
+from retarget.core.progress import progress
 from retarget.core.types import FloatArray
+from retarget.methods.gear import Gear, equip
+from retarget.methods.interruption import Interruption
+from retarget.methods.journal import Journal
+from retarget.methods.judging import judged
+from retarget.methods.loop import Loop
+from retarget.methods.memory import PeakMemory
 from retarget.methods.settings import Part, Training
 from retarget.methods.trainee import Trainee
 from retarget.methods.tuning import Epoch, Subject, TrainingCost
@@ -15,8 +25,13 @@ class Trained:
 
     Attributes:
         outputs: (m, K) of the validation rows, by the weights taken; empty where there are none.
-        epochs, taken, why, gap, cost, notes: as in `Tuned`.
+        epochs, taken, why, gap, cost, notes: as in `Tuned`. Without validation rows their figures
+            are NaN.
         lr: what was used.
+        schedule: epochs that the learning rate's course was laid out for: give it as `epochs` of
+            the settings to follow the same course again.
+        settings: all that was decided, JSON-able.
+        interrupted: whether somebody ended it.
     """
 
     outputs: FloatArray
@@ -27,6 +42,9 @@ class Trained:
     cost: TrainingCost
     lr: float
     notes: tuple[str, ...] = ()
+    schedule: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
 
 
 def train(
@@ -43,6 +61,11 @@ def train(
     Where the shallowest layers are frozen (no parameter of theirs is in any part), their
     activations are computed once and only the rest is run, if that pays.
 
+    Everything random follows from (seed, epoch, step or example), so that a training that was
+    killed goes on to the same numbers. Of several processes each takes its share of every batch,
+    and all come to what one process comes to, but for rounding, what is dropped, and statistics
+    of batches, which are those of a share.
+
     Args:
         trainee: changed in place.
         parts: what is trained.
@@ -54,5 +77,85 @@ def train(
 
     Raises:
         TrainingError: see `Tuning.fit`.
+        UsageError: settings that don't fit the inputs.
+        MissingExtraError: several processes without accelerate.
     """
-    raise NotImplementedError
+    gear = equip(trainee, parts, subject, how, epochs)
+    with Interruption() as interruption, PeakMemory(gear.team.device) as peak:
+        loop = Loop(gear, key, epochs)
+        whole = loop.journal.last * len(subject.learning)
+        with progress(subject.title, whole, _unit(subject)) as meter:
+            loop.run(interruption, meter)
+        gear.load(loop.best)
+        trainee.eval()
+        found = judged(subject.labels.take(subject.judging), loop.outputs.numpy(), subject.metric)
+        gap = loop.judge.gap(found) if subject.validation.any() else (float("nan"),) * 3
+        settings = loop.settings()
+    cost = _cost(gear, loop, peak.megabytes)
+    _put_down(gear)
+    loop.remove_checkpoint()
+    journal = loop.journal
+    return Trained(
+        outputs=found.outputs,
+        epochs=tuple(journal.history),
+        taken=journal.taken,
+        why=why(journal, subject),
+        gap=gap,
+        cost=cost,
+        lr=journal.lr,
+        notes=(*gear.feeding.notes, *journal.notes, *_ended(journal)),
+        schedule=journal.schedule,
+        settings=settings,
+        interrupted=journal.ended == "interrupted",
+    )
+
+
+def why(journal: Journal, subject: Subject) -> str:
+    """Return one sentence: why the weights of that epoch."""
+    taken, last = journal.taken, journal.history[-1].number if journal.history else 0
+    if not subject.validation.any():
+        return f"Epoch {taken}, the last: there were no validation rows to choose an epoch by."
+    loss = f"{journal.best:.4g}"
+    if taken == 0:
+        return (
+            f"The weights it started from: no epoch of {last} lowered the validation loss ({loss})."
+        )
+    after = last - taken
+    rest = f"; {after} more did not lower it" if after else ", the last one"
+    return f"Epoch {taken} of {last}: the lowest validation loss ({loss}){rest}."
+
+
+def _ended(journal: Journal) -> list[str]:
+    if journal.ended != "interrupted":
+        return []
+    return [
+        f"interrupted: training was ended by hand in epoch {journal.history[-1].number} of "
+        f"{journal.last}. The best epoch so far was kept."
+    ]
+
+
+def _cost(gear: Gear, loop: Loop, peak: float) -> TrainingCost:
+    trained = gear.trained
+    sizes = {name: p.numel() for name, p in gear.trainee.named_parameters()}
+    return TrainingCost(
+        parameters=sum(sizes.values()),
+        trainable=sum(n for name, n in sizes.items() if name in trained),
+        seconds=loop.seconds,
+        step_seconds=loop.journal.step_seconds,
+        peak_megabytes=peak,
+        disk_megabytes=gear.feeding.megabytes,
+    )
+
+
+def _put_down(gear: Gear) -> None:
+    """Leave the trainee whole, on the CPU, in evaluation mode."""
+    trainee = gear.trainee
+    trainee.split = None
+    trainee.to("cpu").to(memory_format=torch.contiguous_format).eval()
+    for parameter in trainee.parameters():
+        parameter.grad = None
+        parameter.requires_grad_(parameter.is_floating_point())
+
+
+def _unit(subject: Subject) -> str:
+    return "images" if subject.inputs.modality == "image" else "examples"

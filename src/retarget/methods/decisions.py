@@ -1,0 +1,94 @@
+"""`Decisions`: the settings of a training with nothing left open."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from retarget.core.errors import UsageError
+from retarget.methods.modes import has_attention, lies_anyhow
+from retarget.methods.schedule import augment_for, epochs_for, patience_for
+from retarget.methods.settings import Training
+from retarget.methods.trainee import Trainee
+from retarget.methods.tuning import Subject
+
+CONVOLUTION_LR, ATTENTION_LR = 5e-4, 1e-4
+HEAD_TIMES = 10.0
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What `Training` left to the task, decided.
+
+    Attributes:
+        epochs: that the schedule is laid out for.
+        lr: peak of the encoder, `None` where it is still to be found by a range test.
+        head_times: the head's learning rate in those of the encoder.
+        patience: epochs.
+        augment: strength.
+        bf16: whether the forward pass of training steps runs in bf16.
+        batch_statistics: whether batch norms use the statistics of batches.
+        channels_last: whether pictures and activations lie with their channels last.
+    """
+
+    epochs: int
+    lr: float | None
+    head_times: float
+    patience: int
+    augment: float
+    bf16: bool
+    batch_statistics: bool
+    channels_last: bool
+
+    def told(self, how: Training, lr: float, epochs: int) -> dict[str, Any]:
+        """Return all settings by name, as used, JSON-able."""
+        fields = Training.__dataclass_fields__
+        return {
+            **{name: getattr(how, name) for name in fields},
+            "epochs": epochs,
+            "lr": lr,
+            "head_lr": lr * self.head_times,
+            "patience": self.patience,
+            "augment": self.augment,
+            "precision": "bf16" if self.bf16 else "float32",
+            "batch_statistics": self.batch_statistics,
+        }
+
+
+def decide(how: Training, subject: Subject, trainee: Trainee, device: torch.device) -> Decisions:
+    """Return the settings for a subject. They follow from all labelled examples, those that judge
+    included, so that a second training on all of them has the same course.
+
+    Raises:
+        UsageError: settings that don't fit the inputs.
+    """
+    examples = len(subject.labels)
+    attends = has_attention(trainee.encoder)
+    shape = trainee.encoder.input_shape
+    if how.cutmix and len(shape) < 2:
+        raise UsageError(
+            f"cutmix needs inputs with a grid of places; these are {tuple(shape)}. Use mixup."
+        )
+    epochs = epochs_for(examples) if how.epochs is None else how.epochs
+    lr = None if how.lr == "auto" else how.lr
+    if how.lr is None:
+        lr = ATTENTION_LR if attends else CONVOLUTION_LR
+    times = HEAD_TIMES
+    if how.head_lr is not None:
+        times = how.head_lr / lr if lr else HEAD_TIMES
+    statistics = how.batch_statistics
+    return Decisions(
+        epochs=epochs,
+        lr=lr,
+        head_times=times,
+        patience=patience_for(epochs) if how.patience is None else how.patience,
+        augment=augment_for(examples) if how.augment is None else how.augment,
+        bf16=how.precision == "bf16" or (how.precision == "auto" and _has_bf16(device)),
+        batch_statistics=not subject.source.facts.pretrained if statistics is None else statistics,
+        channels_last=len(shape) == 3 and not attends and lies_anyhow(trainee.encoder),
+    )
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Return whether a device multiplies in bf16 by hardware: faster, not only smaller."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,0 +1,132 @@
+"""Who says which epoch was best: the validation rows, and by how much training rows flatter."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import torch
+
+from retarget.core.errors import TrainingError
+from retarget.core.types import FloatArray, IntArray
+from retarget.evaluation.metrics import score
+from retarget.evaluation.quantiles import t_quantile
+from retarget.methods.base import Labels
+from retarget.methods.gear import Gear
+from retarget.methods.losses import calibrated, example_losses
+from retarget.methods.memory import is_out_of_memory
+from retarget.methods.model import to_probabilities
+
+# Rows that are learned from, which are looked at as at prediction: for the gap, before training.
+GAP_ROWS, START_ROWS = 1000, 256
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the validation rows say.
+
+    Attributes:
+        outputs: (m, K) of them.
+        temperature: that suits them.
+        losses: (m,) of each at that temperature.
+        score: headline metric.
+    """
+
+    outputs: FloatArray
+    temperature: float
+    losses: FloatArray
+    score: float
+
+    @property
+    def loss(self) -> float:
+        """Mean loss; NaN without rows."""
+        return float(self.losses.mean()) if len(self.losses) else float("nan")
+
+
+class Judge:
+    """Runs the trainee as at prediction: in float32, nothing dropped, no batch's statistics."""
+
+    def __init__(self, gear: Gear) -> None:
+        self._gear, self._subject = gear, gear.subject
+        self._labels = gear.subject.labels.take(gear.subject.judging)
+
+    def validation(self) -> Judgement:
+        """Judge the weights as they are. Raises `TrainingError` for outputs that aren't finite."""
+        return judged(self._labels, self.outputs(self._subject.judging), self._subject.metric)
+
+    def learning_losses(self, most: int, temperature: float) -> FloatArray:
+        """Return (≤ most,) losses of rows that are learned from, chosen by the seed."""
+        rows = self._subject.learning
+        if len(rows) > most:
+            random = np.random.default_rng([self._subject.seed, most])
+            rows = np.sort(random.choice(rows, most, replace=False))
+        outputs, labels = self.outputs(rows), self._subject.labels.take(rows)
+        return example_losses(labels, predictions(labels, outputs, temperature))
+
+    def gap(self, found: Judgement) -> tuple[float, float, float]:
+        """Return validation loss less training loss, and its 95% interval (Welch's t)."""
+        return difference(found.losses, self.learning_losses(GAP_ROWS, found.temperature))
+
+    def outputs(self, rows: IntArray) -> FloatArray:
+        """Return (n, K) float64 outputs for rows of the subject, alike in all processes."""
+        gear, width = self._gear, self._subject.labels.outputs
+        place = gear.team.share(len(rows))
+        own, size = rows[place], gear.how.batch
+        gear.trainee.eval()
+        parts = [own[i : i + size] for i in range(0, len(own), size)]
+        found = [self._run(batch) for batch in gear.feeding.evaluation(parts)]
+        made = np.concatenate([np.zeros((0, width)), *found])
+        outputs = gear.team.whole(made, place, len(rows))
+        if not np.isfinite(outputs).all():
+            raise TrainingError(
+                f"{self._subject.title}: the model's outputs are not finite. Train with a smaller "
+                "learning rate (--lr), or in float32."
+            )
+        return outputs
+
+    @torch.no_grad()
+    def _run(self, batch: torch.Tensor) -> FloatArray:
+        gear, size = self._gear, len(batch)
+        while True:
+            try:
+                made = [gear.trainee(gear.placed(part)) for part in torch.split(batch, size)]
+                return torch.cat(made).double().cpu().numpy()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+                size = (size + 1) // 2
+
+
+def judged(labels: Labels, outputs: FloatArray, metric: str) -> Judgement:
+    """Return what labels say of outputs (m, K)."""
+    if not len(labels):
+        return Judgement(outputs, 1.0, np.zeros(0), float("nan"))
+    temperature, made = calibrated(labels, outputs)
+    shown = made[:, 0] if labels.kind == "regression" else made
+    value = score(metric, labels.kind, labels.values, shown, labels.weights)
+    return Judgement(outputs, temperature, example_losses(labels, made), value)
+
+
+def predictions(labels: Labels, outputs: FloatArray, temperature: float) -> FloatArray:
+    """Return outputs as probabilities at a temperature; numbers as they are."""
+    if labels.kind == "regression":
+        return outputs
+    return to_probabilities(labels.kind, outputs / temperature)
+
+
+def difference(a: FloatArray, b: FloatArray) -> tuple[float, float, float]:
+    """Return the difference of means a − b of independent samples with its interval.
+
+    Welch 1947; NaN where a sample has less than two values.
+    """
+    if min(len(a), len(b)) < 2:
+        value = float(a.mean() - b.mean()) if min(len(a), len(b)) else float("nan")
+        return value, float("nan"), float("nan")
+    value = float(a.mean() - b.mean())
+    parts = [float(x.var(ddof=1)) / len(x) for x in (a, b)]
+    total = sum(parts)
+    if total <= 0.0:
+        return value, value, value
+    degrees = total**2 / sum(p**2 / (len(x) - 1) for p, x in zip(parts, (a, b), strict=True))
+    half = t_quantile((1 + LEVEL) / 2, max(degrees, 1.0)) * sqrt(total)
+    return value, value - half, value + half
