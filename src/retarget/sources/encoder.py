@@ -49,9 +49,10 @@ class Split:
     Attributes:
         layer: where it is cut.
         shape: of one example's activations.
-        prefix: batch → activations (b, *shape), float32.
+        prefix: batch → activations (b, *shape), float32; in evaluation mode, without gradients.
         suffix: (activations, pooling) → layers deeper than the cut, pooled; runs none of the
-            prefix, so it costs what is left of the model.
+            prefix, so it costs what is left of the model. Modes and gradients are as they are.
+            One call at a time.
     """
 
     layer: str
@@ -102,6 +103,11 @@ class Encoder(nn.Module, ABC):
         tokens = self.forward(batch)
         return {k.name: pool(tokens[k.name], k.prefix, pooling) for k in self.layers}
 
+    def pooled_of(self, batch: Tensor, pooling: Pooling, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the layers of those names, as `pooled` does, without the cost of the others."""
+        pooled = self.pooled(batch, pooling)
+        return {name: pooled[name] for name in names}
+
     def weights(self) -> dict[str, Tensor]:
         """Return all tensors that make up the model, under its own names."""
         return dict(self.state_dict())
@@ -109,16 +115,21 @@ class Encoder(nn.Module, ABC):
     def groups(self) -> tuple[Group, ...]:
         """Return every parameter once, by depth: one group a layer, shallow to deep.
 
+        A parameter belongs to the first layer that depends on it. Runs two examples of noise.
         Raises `SourceError` for a model that can't be traced.
         """
-        raise NotImplementedError
+        from retarget.sources.tracing import groups
+
+        return groups(self)
 
     def split_at(self, layer: str) -> Split:
-        """Return the encoder cut behind `layer`. Nothing is copied.
+        """Return the encoder cut behind `layer`. Nothing is copied; a few examples are run.
 
         Raises `SourceError` for a layer behind which this model can't be cut.
         """
-        raise NotImplementedError
+        from retarget.sources.cutting import split
+
+        return split(self, layer)
 
     def preprocessing(self) -> Mapping[str, Any]:
         """Return, JSON-able, what `prepare` does, for people and for exported models: for images

@@ -1,7 +1,7 @@
 """Encoders over a model of another library: the outputs of its parts, brought to tokens."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,11 +126,13 @@ class LayeredEncoder(Encoder):
 
         Maps are pooled where they lie, which spares turning large early layers around.
         """
+        return self.pooled_of(batch, pooling, [k.name for k in self.layers])
+
+    def pooled_of(self, batch: Tensor, pooling: Pooling, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the layers of those names, as `pooled` does, without pooling the others."""
         outputs = self._raw(batch)
-        return {
-            k.name: _pool(outputs[k.name], self._formats[k.name], k.prefix, pooling)
-            for k in self.layers
-        }
+        prefix = {k.name: k.prefix for k in self.layers}
+        return {n: _pool(outputs[n], self._formats[n], prefix[n], pooling) for n in names}
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,11 @@ class TappedEncoder(LayeredEncoder):
         """Run the model; return what its head would read (b, d)."""
 
     def _raw(self, batch: Tensor) -> dict[str, Tensor]:
-        self._seen.clear()
-        last = self.last(batch)
-        outputs = {**self._seen, LAST: last}
-        self._seen.clear()
-        return outputs
+        try:
+            last = self.last(batch)
+            return {**self._seen, LAST: last}
+        finally:
+            self._seen.clear()
 
     def _channels(self, name: str) -> int:
         return self._taps.get(name, 0)
