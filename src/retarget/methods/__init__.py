@@ -1,5 +1,5 @@
 """How what a source knows is put to use: one file a method."""
 
-from retarget.methods import heads, knn, probe, prototype
+from retarget.methods import finetune, heads, knn, lora, probe, prototype, scratch
 
-__all__ = ["heads", "knn", "probe", "prototype"]
+__all__ = ["finetune", "heads", "knn", "lora", "probe", "prototype", "scratch"]

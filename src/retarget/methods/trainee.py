@@ -18,7 +18,8 @@ class Trainee(nn.Module):
 
     Features are scaled by constants before the head reads them, as those of frozen encoders are,
     so that a head that was fitted on frozen features is a valid start, and what was trained is
-    saved as any other member.
+    saved as any other member. Values of regression are learned in units of their spread, which
+    the learning rates are made for.
 
     Attributes:
         encoder: trained, or frozen in part; its mode is managed here: what is frozen stays in
@@ -29,6 +30,7 @@ class Trainee(nn.Module):
 
     centre: Tensor
     factor: Tensor
+    spread: Tensor
 
     def __init__(
         self, encoder: Encoder, outputs: int, layers: Sequence[str] = (), pooling: Pooling = "mean"
@@ -43,19 +45,24 @@ class Trainee(nn.Module):
         width = sum(widths[name] for name in self.layers)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("factor", torch.ones(width))
+        self.register_buffer("spread", torch.ones(()))
         self.linear = nn.Linear(width, outputs)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def start_from(self, scale: BlockScale, head: LinearHead | None = None) -> None:
-        """Take over a scale, and a head, that were fitted on the encoder's frozen features."""
+    def start_from(
+        self, scale: BlockScale, head: LinearHead | None = None, spread: float = 1.0
+    ) -> None:
+        """Take over a scale, and a head, that were fitted on the encoder's frozen features, and
+        the spread of what is predicted: 1 but for regression."""
         self.centre.copy_(torch.from_numpy(np.asarray(scale.centre, dtype=np.float32)))
         self.factor.copy_(torch.from_numpy(np.asarray(scale.factor, dtype=np.float32)))
+        self.spread.fill_(spread)
         if head is None:
             return
         with torch.no_grad():
-            self.linear.weight.copy_(torch.from_numpy(head.weight.astype(np.float32)))
-            self.linear.bias.copy_(torch.from_numpy(head.bias.astype(np.float32)))
+            self.linear.weight.copy_(torch.from_numpy(head.weight / spread))
+            self.linear.bias.copy_(torch.from_numpy(head.bias / spread))
 
     def forward(self, batch: Tensor) -> Tensor:
         """Map prepared inputs, or activations where there is a cut, to outputs (b, K)."""
@@ -64,12 +71,12 @@ class Trainee(nn.Module):
         else:
             found = self.split.suffix(batch, self.pooling)
         x = torch.cat([found[name] for name in self.layers], dim=1)
-        outputs: Tensor = self.linear((x - self.centre) * self.factor)
+        outputs: Tensor = self.linear((x - self.centre) * self.factor) * self.spread
         return outputs
 
     def member(self, method: str, temperature: float, source: int = 0) -> Member:
         """Return the head as it is now, as a member of a model."""
         scale = BlockScale(self.centre.numpy(force=True), self.factor.numpy(force=True))
-        weight = self.linear.weight.detach().numpy(force=True)
-        bias = self.linear.bias.detach().numpy(force=True).astype(np.float64)
+        weight = (self.linear.weight * self.spread).numpy(force=True)
+        bias = (self.linear.bias * self.spread).numpy(force=True).astype(np.float64)
         return Member(self.layers, method, scale, LinearHead(weight, bias), temperature, source)

@@ -1,0 +1,87 @@
+"""Encoders whose weights were changed for a task, written as sources of their own."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retarget.core.errors import SourceError, StoreError
+from retarget.core.hashing import hash_bytes
+from retarget.sources import saved
+from retarget.sources.blueprint import Blueprint
+from retarget.sources.model_source import ModelSource
+from retarget.sources.source import Facts, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from retarget.sources.encoder import Encoder
+    from retarget.sources.taps import LayeredEncoder
+
+THIS_TASK = "this task"
+
+
+class TunedSource(ModelSource):
+    """An encoder in memory that was built from another source's blueprint."""
+
+    def __init__(self, origin: ModelSource, encoder: "LayeredEncoder") -> None:
+        self.uri = origin.uri
+        self.origin = origin
+        self.encoder = encoder
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the origin, trained on this task too."""
+        known = self.origin.facts
+        before = known.trained_on or ("other data" if known.pretrained else "")
+        trained_on = f"{before} and {THIS_TASK}" if before else THIS_TASK
+        return replace(known, trained_on=trained_on, here=True, how_to_get="")
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """That of the origin."""
+        return self.origin.blueprint
+
+    @cached_property
+    def _digest(self) -> str:
+        parts = []
+        for name, value in sorted(self.weights().items()):
+            parts += [
+                name.encode(),
+                str(value.dtype).encode(),
+                value.contiguous().numpy().tobytes(),
+            ]
+        return hash_bytes(*parts)
+
+    def weights_digest(self) -> str:
+        """Return the digest of all names and numbers."""
+        return self._digest
+
+    def weights(self) -> "Mapping[str, Tensor]":
+        """Return the tensors by the model's own names."""
+        return self.encoder.weights()
+
+
+def save_tuned(source: Source, encoder: "Encoder", folder: Path) -> str:
+    """Write an encoder that was loaded from `source` and changed since; return its `file:` URI.
+
+    Its record names the source it came from. Its fingerprint is that of its own weights.
+
+    Raises:
+        SourceError: the source is no model that can be built from a blueprint.
+        StoreError: the folder can't be written.
+    """
+    from retarget.sources.taps import LayeredEncoder
+
+    if not isinstance(source, ModelSource) or not isinstance(encoder, LayeredEncoder):
+        raise SourceError(f"{source.uri} can't be saved with other weights than its own.")
+    tuned = TunedSource(source, encoder)
+    try:
+        saved.write(tuned, tuned.blueprint, encoder, folder)
+    except OSError as error:
+        raise StoreError(
+            f"The tuned encoder can't be written to {folder} ({error.strerror or error}). Make "
+            "room there, or point RETARGET_CACHE at a disk that has some."
+        ) from error
+    return f"file:{folder}"
