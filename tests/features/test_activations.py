@@ -13,16 +13,10 @@ import torch
 
 from retarget.core.paths import cache_dir
 from retarget.core.progress import listening
-from retarget.features import disk, segments
+from retarget.features import disk, prefix, segments
 from retarget.features import store as stores
-from retarget.features.activations import (
-    CPU_BATCH,
-    PLAIN,
-    Activations,
-    estimate,
-    passes_saved,
-    pays,
-)
+from retarget.features.activations import PLAIN, Activations, estimate, passes, pays
+from retarget.features.prefix import CPU_BATCH
 from retarget.features.segments import segment_files
 from retarget.features.views import Views, drawn_view
 
@@ -400,25 +394,72 @@ def test_threads_and_streams_end_early(halves: ModuleType) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("epochs", [1, 2, 7])
-def test_what_is_saved_is_what_is_counted(count: int, epochs: int) -> None:
+def test_passes_are_what_is_counted(count: int, epochs: int) -> None:
     learning, validation = 4000, 1000
-    without = epochs * learning + (epochs + 1) * validation
     seen = {
         (n, drawn_view(0, epoch, f"{n:032x}", count) if count else PLAIN)
         for epoch in range(epochs)
         for n in range(learning)
     }
-    saved = 1 - (len(seen) + validation) / without
-    assert abs(passes_saved(epochs, count, learning, validation) - saved) < 0.01
+    cached, uncached = passes(epochs, count, learning, validation)
+    assert abs(cached - len(seen) - validation) < 0.02 * cached
+    assert uncached == epochs * (learning + validation) + validation
+
+
+def test_no_epochs_cost_the_validation_before_them() -> None:
+    assert passes(0, 4, 10, 5) == (5, 5)
+    assert not pays(0, 4)
+    assert not pays(5, 4, learning=0)
 
 
 def test_a_single_epoch_pays_nothing_and_many_do() -> None:
-    assert passes_saved(1, 4) == passes_saved(0, 4) == passes_saved(0, 4, 0, 9) == 0
-    assert passes_saved(5, 4, 0, 0) == 0
     assert not pays(1, 4)
     assert pays(20, 4)
-    assert not pays(20, 4, share=0.1)
     assert pays(2, 0, learning=3, validation=1)
+
+
+def test_a_large_row_of_a_cheap_prefix_does_not_pay() -> None:
+    stem = {"operations": 1e7, "row_bytes": 1_600_000}
+    stage = {"operations": 3e8, "row_bytes": 63_000}
+    assert not pays(20, 4, **stem)
+    assert pays(20, 4, **stage)
+    assert pays(20, 4, device="cuda", **stage)
+    assert not pays(20, 4, device="cuda", operations=3e8, row_bytes=2_000_000)
+
+
+def test_the_engine_that_began_goes_on(halves: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefix, "CLEARLY", 0.0)
+    inputs = halves.inputs_of(halves.pictures(60))
+    feed, views, encoder = halves.activations(inputs=inputs, encoder=halves.Halves(exports=True))
+    order = [np.arange(30)]
+    (found,) = feed.training(order, 1)
+    assert feed._prefix.engine == feed._space.engine == "onnx"
+    assert encoder.batches == [CPU_BATCH]
+    (expected,) = plainly(views, order, 1, 2)
+    assert torch.allclose(found, expected, atol=1e-5)
+    part, _, encoder = halves.activations(
+        inputs=inputs.take(np.arange(40)), encoder=halves.Halves(exports=True)
+    )
+    (rest,) = part.training([np.arange(40)], 1)
+    assert part._prefix.engine == "onnx"
+    assert torch.equal(rest[:30], found)
+    unable, views, _ = halves.activations(inputs=inputs)
+    (whole,) = unable.training([np.arange(60)], 1)
+    assert unable._prefix.engine == "eager"
+    assert torch.equal(whole[40:], plainly(views, [np.arange(60)], 1, 2)[0][40:])
+
+
+def test_the_engine_of_whoever_was_faster_is_taken(
+    halves: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix, "CLEARLY", 0.0)
+    inputs = halves.inputs_of(halves.pictures(60))
+    slower, views, _ = halves.activations(inputs=inputs, encoder=halves.Halves(exports=True))
+    faster, _, _ = halves.activations(5)
+    list(faster.evaluation([np.arange(5)]))
+    (found,) = slower.evaluation([np.arange(60)])
+    assert slower._prefix.engine == "eager"
+    assert torch.equal(found, plainly(views, [np.arange(60)], None, 2)[0])
 
 
 def test_it_is_a_feed(halves: ModuleType) -> None:

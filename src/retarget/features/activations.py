@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -14,31 +14,40 @@ from torch import Tensor
 from retarget.core.errors import StoreError
 from retarget.core.hashing import hash_bytes
 from retarget.core.progress import progress
-from retarget.core.types import FloatArray, IntArray, StrArray
+from retarget.core.types import BoolArray, FloatArray, IntArray, StrArray
 from retarget.features import disk
 from retarget.features.devices import cores
 from retarget.features.features import Space, StoredLayer
 from retarget.features.loading import ahead
+from retarget.features.prefix import Prefix
 from retarget.features.segments import Records
 from retarget.features.store import FeatureStore
 from retarget.features.views import BATCHES_AHEAD, MOST_THREADS, Inputs, Views, drawn_view
-from retarget.sources.encoder import Encoder, Split
+from retarget.sources.encoder import Split
 
-CPU_BATCH = 16
-GPU_BATCH = 64
 PLAIN = -1
+KIND = "activations"
 LEAST_SAVED = 0.1
+
+# Seconds on one CPU core, EfficientNet-Lite0 on photos of 400 × 280 pixels. Constants: the same
+# training must be fed the same way every time.
+_LOADING = 0.0025  # an example
+_MULTIPLY_ADD = {"cpu": 8e-11}
+_MULTIPLY_ADD_ELSEWHERE = 1e-12
+_WRITING = 4e-9  # a byte, synced to the disk
+_READING = 1e-9
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What caching takes at most, all views of all examples, and what may be taken, in bytes.
+    """What caching takes at most, all views of all examples; what may be taken; and one view.
 
     Rows that are already there count. The index of rows takes about 60 bytes a row more.
     """
 
     bytes: int
     limit: int
+    row_bytes: int
 
     @property
     def fits(self) -> bool:
@@ -57,34 +66,44 @@ def estimate(inputs: Inputs | int, split: Split, count: int) -> Estimate:
     Raises `UsageError` where `RETARGET_ACTIVATIONS_GB` is no size.
     """
     examples = inputs if isinstance(inputs, int) else len(np.unique(inputs.ids))
-    rows = examples * (count + 1)
-    return Estimate(rows * Records.of(_space("", split, 1)).size, disk.limit() - disk.in_use())
+    row = Records(sizes=(StoredLayer(split.layer, split.shape).size,)).size
+    return Estimate(examples * (count + 1) * row, disk.limit() - disk.in_use(), row)
 
 
-def passes_saved(epochs: int, count: int, learning: int = 1, validation: int = 0) -> float:
-    """Return the share of passes through the prefix that a cache is expected to save, 0 to 1.
+def passes(epochs: int, count: int, learning: int = 1, validation: int = 0) -> tuple[float, int]:
+    """Return how many passes of an example through the prefix a training takes: cached, and not.
 
-    Without one, every epoch takes each of `learning` and `validation` examples through it, and
-    validation examples once more before training. With one, a learning example costs as many
+    Without a cache, every epoch takes each of `learning` and `validation` examples through it,
+    and validation examples once more before training. With one, a learning example costs as many
     passes as it has different views in all epochs: of `count` views drawn `epochs` times,
     count · (1 − (1 − 1 / count)^epochs) are expected, or 1 of the plain view. A validation
-    example costs one. Views are computed when they are first drawn, so nothing is ever lost.
+    example costs one. Views are computed when they are first drawn, so there are never more.
     """
     if epochs < 1:
-        return 0.0
+        return float(validation), validation
     different = count * (1 - (1 - 1 / count) ** epochs) if count else 1.0
-    without = learning * epochs + validation * (epochs + 1)
-    return 1 - (learning * different + validation) / without if without else 0.0
+    return learning * different + validation, learning * epochs + validation * (epochs + 1)
 
 
 def pays(
-    epochs: int, count: int, *, learning: int = 1, validation: int = 0, share: float = 1.0
+    epochs: int,
+    count: int,
+    *,
+    learning: int = 1,
+    validation: int = 0,
+    operations: float = float("inf"),
+    row_bytes: int = 0,
+    device: str = "cpu",
 ) -> bool:
-    """Whether a cache saves at least a tenth of the training's time.
+    """Whether a cache saves at least a tenth of the time before the cut. Nothing is measured.
 
-    `share` is that of loading, preparing and the prefix in an epoch's time without a cache.
+    A pass costs loading and `operations` multiply-adds of the prefix (`prefix.multiply_adds`);
+    caching adds the writing of a row (`Estimate.row_bytes`) to it, and a reading to every use.
     """
-    return share * passes_saved(epochs, count, learning, validation) >= LEAST_SAVED
+    cached, uncached = passes(epochs, count, learning, validation)
+    one = _LOADING + operations * _MULTIPLY_ADD.get(device, _MULTIPLY_ADD_ELSEWHERE)
+    extra = (cached * _WRITING + uncached * _READING) * row_bytes
+    return (uncached - cached) - extra / one >= LEAST_SAVED * uncached > 0
 
 
 class Activations:
@@ -116,9 +135,11 @@ class Activations:
         self.count = count if views.strength else 0
         self._views = views
         self._split = split
-        self._device = device
-        self._batch = CPU_BATCH if device.type == "cpu" else GPU_BATCH
-        self._space = _space(hash_bytes(key.encode()), split, self._batch)
+        self._prefix = Prefix(views.encoder, split, device)
+        self._settled = False
+        layers = (StoredLayer(split.layer, split.shape),)
+        # Without an engine as long as it is not in the store.
+        self._space = Space(hash_bytes(key.encode()), KIND, layers, "", self._prefix.batch)
         self._place = disk.Place(key)
         self._store = FeatureStore(self._place.folder)
         self._open()
@@ -127,7 +148,7 @@ class Activations:
     def megabytes(self) -> float:
         """Return what the rows take that this feed could ask for and that are there."""
         with _as_os_error():
-            return self._held() * Records.of(self._space).size / 1e6
+            return self._present() * Records.of(self._space).size / 1e6
 
     def training(self, order: Iterable[IntArray], epoch: int) -> Iterator[Tensor]:
         """Yield activations for each array of rows: of one of the views, drawn for the epoch."""
@@ -157,7 +178,8 @@ class Activations:
                 ready = self._ready()
             if ready or (self._emptied() and self._ready()):
                 return
-            needed, allowed = self._missing_bytes() / 1e6, disk.limit() / 1e6
+            needed = self._missing() * Records.of(self._space).size / 1e6
+            allowed = disk.limit() / 1e6
         raise OSError(
             f"the cache of activations needs {needed:,.0f} MB more, and all of them together may "
             f"take {allowed:,.0f} MB. Free some disk, or set {disk.LIMIT}"
@@ -165,22 +187,29 @@ class Activations:
 
     def _ready(self) -> bool:
         """Open the store; return whether there is room. Raises `StoreError` where it is damaged."""
-        self._store.create(self._space)
-        return self._place.make_room(self._missing_bytes())
+        found = self._store.space(self._space.fingerprint, KIND)
+        known = found is not None and found.layers == self._space.layers
+        self._space = found if found and known else replace(self._space, engine="")
+        return self._place.make_room(self._missing() * Records.of(self._space).size)
 
     def _emptied(self) -> bool:
         """Whether all rows of this key could be thrown away: nobody else uses them."""
         self._store.close()
         return self._place.clear()
 
-    def _missing_bytes(self) -> int:
-        rows = len(np.unique(self._views.inputs.ids)) * len(self._all_views())
-        return (rows - self._held()) * Records.of(self._space).size
+    def _missing(self) -> int:
+        """Return how many rows streams could ask for that aren't there."""
+        return len(np.unique(self._views.inputs.ids)) * len(self._all_views()) - self._present()
 
-    def _held(self) -> int:
+    def _present(self) -> int:
         ids = np.unique(self._views.inputs.ids).tolist()
         names = ([self._name(example, view) for example in ids] for view in self._all_views())
-        return sum(int(self._store.held(self._space, np.array(part)).sum()) for part in names)
+        return sum(int(self._held(np.array(part)).sum()) for part in names)
+
+    def _held(self, names: StrArray) -> BoolArray:
+        if not self._space.engine:
+            return np.zeros(len(names), bool)
+        return self._store.held(self._space, names)
 
     def _all_views(self) -> range:
         return range(PLAIN, self.count)
@@ -213,10 +242,11 @@ class Activations:
 
     def _mended(self, items: Sequence[tuple[int, int]]) -> FloatArray:
         """Compute a batch that can't be read, and store what was lost of it if that is possible."""
+        self._settle(items)
         rows = np.concatenate(list(self._computed(items)))
         names = self._names(items)
         with suppress(StoreError, OSError), self._store.writer(self._space) as writer:
-            lost = ~self._store.held(self._space, names)
+            lost = ~self._held(names)
             writer.append(names[lost], rows[lost])
         return rows.reshape(-1, *self._split.shape)
 
@@ -224,9 +254,10 @@ class Activations:
         with _as_os_error():
             names = self._names(items)
             first = np.sort(np.unique(names, return_index=True)[1])
-            missing = first[~self._store.held(self._space, names[first])].tolist()
+            missing = first[~self._held(names[first])].tolist()
             if not missing:
                 return
+            self._settle([items[at] for at in missing])
             done, start = 0, time.perf_counter()
             with (
                 self._store.writer(self._space) as writer,
@@ -239,52 +270,38 @@ class Activations:
                     meter.advance(len(rows))
                     done, start = done + len(rows), now
 
+    def _settle(self, items: Sequence[tuple[int, int]]) -> None:
+        """Have the engine that the rows were begun with, or choose one by the first of `items`."""
+        if self._settled:
+            return
+        prepared = [self._view(item) for item in items[: self._prefix.batch]]
+        remaining = self._missing()
+        engine = self._prefix.choose(prepared, remaining, self._space.engine)
+        if not self._space.engine:
+            self._space = self._store.create(replace(self._space, engine=engine))
+            if self._space.engine != engine:  # another process was faster
+                self._prefix.choose(prepared, remaining, self._space.engine)
+        self._settled = True
+
     def _computed(self, items: Sequence[tuple[int, int]]) -> Iterator[FloatArray]:
         """Yield the activations of items in order, flat (≤ batch, numbers) float32."""
         threads = min(cores(), MOST_THREADS)
-        window = threads + BATCHES_AHEAD * self._batch
+        window = threads + BATCHES_AHEAD * self._prefix.batch
         made: list[Tensor] = []
         with closing(ahead(self._view, items, threads, window)) as prepared:
             for tensor in prepared:
                 made.append(tensor)
-                if len(made) == self._batch:
-                    yield self._run(made)
+                if len(made) == self._prefix.batch:
+                    yield self._prefix(made)
                     made = []
         if made:
-            yield self._run(made)
+            yield self._prefix(made)
 
     def _view(self, item: tuple[int, int]) -> Tensor:
         row, view = item
         if view == PLAIN:  # not `prepared`: what is computed once need not stay in memory
             return self._views.encoder.prepare(self._views.raw(row))
         return self._views.augmented(row, view)
-
-    def _run(self, tensors: Sequence[Tensor]) -> FloatArray:
-        """Run the prefix on a batch filled up with copies: what comes out doesn't depend on how
-        many there were."""
-        filled = [*tensors, *[tensors[-1]] * (self._batch - len(tensors))]
-        batch = self._views.encoder.collate(filled)
-        if batch.ndim == 4 and self._device.type != "mps":
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        with _evaluating(self._views.encoder), torch.no_grad():
-            found = self._split.prefix(batch.to(self._device))[: len(tensors)]
-        return np.asarray(found.float().cpu().flatten(1).numpy())
-
-
-def _space(key: str, split: Split, batch: int) -> Space:
-    return Space(key, "activations", (StoredLayer(split.layer, split.shape),), "eager", batch)
-
-
-@contextmanager
-def _evaluating(encoder: Encoder) -> Iterator[None]:
-    """Put an encoder in evaluation mode for the block: batches leave no trace in it."""
-    training = [module for module in encoder.modules() if module.training]
-    encoder.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager
