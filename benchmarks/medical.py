@@ -30,6 +30,7 @@ from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.selection.candidates import Candidate, candidates, methods_for
 from retarget.selection.judge import Study, judge
+from retarget.selection.tune import Pool
 from retarget.sources.registry import resolve
 from retarget.tasks.open import open_task
 from retarget.tasks.task import Task
@@ -128,7 +129,7 @@ def one_draw(material: Material, tables: Mapping[str, Table], n: int, seed: int)
     truth = classes[protocol.judging]
     found = []
     for way in ways(tables):
-        judged = judge(study, tables, way.candidates, way.average)
+        judged = judge(study, tables, Pool(way.candidates, average=way.average))
         members = judged.model.members
         what = f"{judged.model.source.split('-')[-1]} {'+'.join(m.method for m in members)}"
         found.append(Result(auroc(truth, judged.predictions), what))

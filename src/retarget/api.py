@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from retarget.core.clock import Clock
 from retarget.core.config import DataConfig, FitConfig
@@ -13,20 +13,34 @@ from retarget.core.types import Modality
 from retarget.evaluation.results import Evaluation
 from retarget.features.material import Material, gather
 from retarget.features.store import FeatureStore
+from retarget.methods.tuning import Tuning
 from retarget.run import Run
 from retarget.runs.compare import Comparison, compare_runs
 from retarget.runs.directory import check_place, free_name, new_run, read_record
-from retarget.runs.fitting import Fitted, judge_baselines, judge_ours, plan_study, write_run
+from retarget.runs.fitting import Fitted, plan_study, write_run
 from retarget.runs.inspection import Inspection, inspection
 from retarget.runs.sources import SourceList, list_sources
+from retarget.runs.trying import (
+    baselines_of,
+    judge_baselines,
+    judge_ours,
+    tell_cost,
+    workshop_for,
+)
 from retarget.runs.verify import FreshProcess
+from retarget.selection.candidates import described
 from retarget.sources.registry import available, resolve
 from retarget.sources.source import Source
 from retarget.tasks.open import open_task as read_task
 from retarget.tasks.task import Task
 
+if TYPE_CHECKING:
+    from retarget.methods.callbacks import Callback
+
 DEFAULT_RUN = "retarget-run"
-OWN_FOLDERS = ("features", "graphs", "encoders", "verified", "openmoji")
+OWN_FOLDERS = (
+    "features", "graphs", "encoders", "verified", "openmoji", "activations", "trainings", "tuned",
+)  # fmt: skip
 
 
 def open_task(data: Any, targets: Any = None, **options: Any) -> Task:
@@ -53,13 +67,21 @@ def inspect(data: Any, **options: Any) -> Inspection:
     return inspection(gather(task, [], store=FeatureStore()))
 
 
-def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
+def fit(
+    data: Any,
+    config: FitConfig | None = None,
+    *,
+    callbacks: "Sequence[Callback]" = (),
+    **options: Any,
+) -> Run:
     """Find out what to transfer to a task and how, prove what it bought, and keep the model.
 
     Args:
         data: a `Task`, or whatever `open_task` takes.
         config: what is asked, whole.
-        options: fields of `FitConfig` by name, over `config`: `sources=["timm:resnet50"]`.
+        callbacks: told of every epoch of every training.
+        options: fields of `FitConfig` by name, over `config`: `sources=["timm:resnet50"]`; also
+            `source`, `layer`, `method` for one: `method=FineTune(from_layer="blocks.5")`.
 
     Returns:
         The run: its record, its model, its report.
@@ -81,11 +103,15 @@ def fit(data: Any, config: FitConfig | None = None, **options: Any) -> Run:
         with clock("extraction"):
             material = _gather(task, wanted, config)
         study = plan_study(material, config)
+        tell_cost(study, material, config)
+        workshop = workshop_for(study, material, config, callbacks)
         with clock("choosing"):
-            ours = judge_ours(study, material, config)
+            ours = judge_ours(study, material, config, workshop)
+            material = _with_encoders(material, ours.model.sources)
         with clock("baselines"):
-            material = _with_random(material, ours.model.source, config)
-            baselines = judge_baselines(study, material, config)
+            chosen = ours.selection.chosen.source
+            material = _with_random(material, chosen, config)
+            baselines = judge_baselines(study, material, config, workshop, chosen)
         fitted = Fitted(config, material, study, ours, baselines, clock)
         with new_run(folder, config.force) as stage:
             write_run(fitted, stage, fresh)
@@ -154,13 +180,24 @@ def asked(data: Any, config: FitConfig | None, options: dict[str, Any]) -> FitCo
 
     in_memory = not isinstance(data, Task | str | Path)
     origin = "" if in_memory else data.origin if isinstance(data, Task) else str(data)
-    told = {**(config.model_dump() if config else {}), **options, "data": origin}
+    told = {**(config.model_dump() if config else {}), **_plain(options), "data": origin}
     try:
         return FitConfig.model_validate(told)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"{where} = {first['input']!r}: {first['msg']}.") from error
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as `FitConfig` names them: one thing in a list of one, methods as data."""
+    told = dict(options)
+    for one, several in (("source", "sources"), ("layer", "layers"), ("method", "methods")):
+        if one in told:
+            told[several] = [told.pop(one)]
+    if "methods" in told and not isinstance(told["methods"], str):
+        told["methods"] = [described(m) if isinstance(m, Tuning) else m for m in told["methods"]]
+    return told
 
 
 def reading(config: DataConfig) -> dict[str, Any]:
@@ -212,12 +249,13 @@ def _gather(task: Task, sources: Sequence[Source], config: FitConfig) -> Materia
 
 def _with_random(material: Material, chosen: str, config: FitConfig) -> Material:
     """Add the chosen architecture with random weights, where it is asked for."""
-    if "random" not in config.baselines:
+    if "random" not in baselines_of(config):
         return material
-    return material.with_source(
-        resolve(chosen).random(config.seed),
-        store=FeatureStore(),
-        pooling=config.pooling,
-        engine=config.engine,
-        device=config.device,
-    )
+    return material.with_source(resolve(chosen).random(config.seed))
+
+
+def _with_encoders(material: Material, uris: Sequence[str]) -> Material:
+    """Add the encoders of a model that were made for the task."""
+    for uri in uris:
+        material = material.with_source(resolve(uri))
+    return material

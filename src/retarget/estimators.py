@@ -36,7 +36,8 @@ from retarget.features.inputs import InputFeatures, input_features, listed
 from retarget.features.table import Table
 from retarget.methods.base import Labels, Method
 from retarget.selection.candidates import candidates, methods_for
-from retarget.selection.select import Evidence, attempt, refit
+from retarget.selection.select import attempt, refit
+from retarget.selection.trials import Evidence
 from retarget.sources.registry import resolve
 from retarget.tasks.splits import assign_folds
 

@@ -10,6 +10,7 @@ from retarget.features.table import Table
 from retarget.selection.baselines import judge_majority
 from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.judge import Judged, Study, judge
+from retarget.selection.tune import Pool
 from retarget.tasks.task import Task
 
 Maker = Callable[..., tuple[Study, dict[str, Table]]]
@@ -17,7 +18,7 @@ Maker = Callable[..., tuple[Study, dict[str, Table]]]
 
 def run(study: Study, tables: dict[str, Table], average: bool = True) -> Judged:
     pool = candidates(tuple(tables.values()), methods_for(study.task.kind, ()))
-    return judge(study, tables, pool, average)
+    return judge(study, tables, Pool(pool, average=average))
 
 
 def with_targets(study: Study, targets: np.ndarray) -> Study:

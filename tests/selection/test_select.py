@@ -11,12 +11,8 @@ from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.learning import measure_curve
-from retarget.selection.select import (
-    Evidence,
-    choose,
-    select,
-    standard_error,
-)
+from retarget.selection.select import choose, select
+from retarget.selection.trials import Evidence, standard_error
 
 N = 90
 

@@ -1,10 +1,31 @@
 """`FitConfig`: what is asked of a fit. Command line, YAML and Python are this one thing."""
 
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from retarget.core.types import Kind
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smh]?)\s*")
+
+
+def seconds(told: Any) -> Any:
+    """Read a time such as `90`, `90s`, `5m` or `1.5h` as seconds; leave all else as it is."""
+    match = _TIME.fullmatch(told) if isinstance(told, str) else None
+    return float(match[1]) * _UNITS[match[2]] if match else told
+
+
+def number_or_word(told: Any) -> Any:
+    """Read a number that was written as text; leave all else as it is."""
+    try:
+        return float(told) if isinstance(told, str) else told
+    except ValueError:
+        return told
+
+
+BaselineName = Literal["majority", "pixels", "random", "scratch", "small-cnn"]
 
 
 class DataConfig(BaseModel):
@@ -29,9 +50,30 @@ class FitConfig(DataConfig):
     layers: tuple[str, ...] = Field(
         (), description="Layers to choose from; 'last' is the deepest, 'all' all together."
     )
-    methods: tuple[str, ...] = Field((), description="Methods to choose from.")
-    baselines: tuple[Literal["majority", "pixels", "random"], ...] = Field(
-        ("majority", "pixels", "random"), description="Denominators of transfer gain."
+    methods: tuple[str | dict[str, Any], ...] = Field(
+        (), description="Methods to choose from, by name or as {'name': 'finetune', 'epochs': 5}."
+    )
+    baselines: tuple[BaselineName, ...] | None = Field(
+        None,
+        description="Denominators of transfer gain; if not said majority, pixels and random, and "
+        "with methods that change weights scratch and small-cnn.",
+    )
+    epochs: int | None = Field(None, ge=1, le=100_000, description="Of training, at most.")
+    lr: Annotated[float | Literal["auto"] | None, BeforeValidator(number_or_word)] = Field(
+        None, description="Learning rate of training; 'auto' finds it by a range test."
+    )
+    from_layer: str | None = Field(
+        None, description="First layer to fine-tune, or how many of the last; 'all' for all."
+    )
+    time: Annotated[float | None, BeforeValidator(seconds)] = Field(
+        None, gt=0, description="Seconds for all training together, or as in 5m, 1.5h."
+    )
+    track: Literal["tensorboard", "mlflow"] | None = Field(
+        None, description="Where to log trainings as they go."
+    )
+    robustness: bool | None = Field(
+        None,
+        description="Judge under corruption too; if not said, where methods change weights.",
     )
     metric: str | None = Field(None, description="Headline metric; by kind if not said.")
     pooling: Literal["mean", "cls", "mean+max"] = Field(

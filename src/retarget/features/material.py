@@ -6,14 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from retarget.core.errors import DataError
+from retarget.core.processes import main_first
 from retarget.core.text import count
 from retarget.core.types import IntArray, Pooling
-from retarget.features.extract import extract
+from retarget.features.extract import Extraction, extract
 from retarget.features.features import Features, PassCost
+from retarget.features.plan import Order
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
+from retarget.features.views import Inputs
 from retarget.sources.registry import resolve
 from retarget.sources.source import Source
+from retarget.tasks.corruption import corrupted_task
 from retarget.tasks.hygiene import check_task, near_duplicate_problems
 from retarget.tasks.neighbours import near_duplicates
 from retarget.tasks.task import Problem, Task
@@ -33,6 +37,8 @@ class Material:
         features: of those examples, by source.
         costs: of the pass, per source.
         near: (pairs, 2) rows that look alike; they are never divided by a split of ours.
+        store: where the features are.
+        order: how they were extracted, and further ones will be.
         notes: what a person may want to know of the pass, such as an engine passed over.
     """
 
@@ -40,6 +46,8 @@ class Material:
     features: Mapping[str, Features]
     costs: tuple[PassCost, ...]
     near: IntArray
+    store: FeatureStore
+    order: Order
     notes: tuple[str, ...] = ()
 
     def tables(self, uris: Sequence[str]) -> dict[str, Table]:
@@ -47,25 +55,48 @@ class Material:
         labelled = np.flatnonzero(self.task.labelled)
         return {uri: Table.read(self.features[uri], labelled) for uri in uris}
 
-    def with_source(
-        self,
-        source: Source,
-        *,
-        store: FeatureStore,
-        pooling: Pooling = "mean",
-        engine: str = "auto",
-        device: str = "auto",
-    ) -> "Material":
+    def with_source(self, source: Source) -> "Material":
         """Return this with the features of one more source."""
-        made = extract(
-            self.task, [source], store=store, pooling=pooling, engine=engine, device=device
-        )
+        if source.uri in self.features:
+            return self
+        made = self._extract(self.task, [source])
         return replace(
             self,
             features={**self.features, **made.features},
             costs=(*self.costs, *made.costs),
             notes=(*self.notes, *made.notes),
         )
+
+    def read(self, uri: str, rows: IntArray) -> Table:
+        """Return the features of some examples by any source, extracted where they miss."""
+        made = self._extract(self.task.take(rows), [resolve(uri)])
+        return Table.read(made.features[uri], np.arange(len(rows)))
+
+    def read_corrupted(
+        self, uris: Sequence[str], rows: IntArray, corruption: str, severity: int
+    ) -> dict[str, Table]:
+        """Return the features of some examples, corrupted, by several sources in one pass."""
+        task = corrupted_task(self.task.take(rows), corruption, severity)
+        made = self._extract(task, [resolve(uri) for uri in uris])
+        return {uri: Table.read(made.features[uri], np.arange(len(rows))) for uri in uris}
+
+    def inputs(self) -> Inputs:
+        """Return references to the inputs of all examples, for training."""
+        ((name, modality),) = self.task.inputs.items()
+        examples = self.task.examples
+        return Inputs(modality, examples.inputs[name], examples.ids)
+
+    def _extract(self, task: Task, sources: Sequence[Source]) -> Extraction:
+        order = self.order
+        with main_first():
+            return extract(
+                task,
+                sources,
+                store=self.store,
+                pooling=order.pooling,
+                engine=order.engine,
+                device=order.device,
+            )
 
 
 def gather(
@@ -86,7 +117,8 @@ def gather(
         DataError: nothing can be read, or `strict` and something can't.
     """
     wanted = [*sources, *([] if any(s.uri == PIXELS for s in sources) else [resolve(PIXELS)])]
-    made = extract(task, wanted, store=store, pooling=pooling, engine=engine, device=device)
+    with main_first():
+        made = extract(task, wanted, store=store, pooling=pooling, engine=engine, device=device)
     rows, lost = made.readable(task)
     if lost and (strict or not len(rows)):
         raise DataError(
@@ -98,7 +130,8 @@ def gather(
     features = {uri: f.take(rows) for uri, f in made.features.items()}
     near, found = _near(readable, features[PIXELS])
     readable = readable.with_problems(*found)
-    return Material(readable, features, made.costs, near, made.notes)
+    order = Order(pooling, engine, device)
+    return Material(readable, features, made.costs, near, store, order, made.notes)
 
 
 def _near(task: Task, pixels: Features) -> tuple[IntArray, tuple[Problem, ...]]:

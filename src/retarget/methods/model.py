@@ -26,7 +26,7 @@ Layers = Callable[[str], FloatArray]
 class Member:
     """One head on some layers of the model's encoder number `source`.
 
-    `temperature` divides its outputs before averaging.
+    `temperature` divides its outputs before averaging; `weight` counts it in the average.
     """
 
     layers: tuple[str, ...]
@@ -35,6 +35,7 @@ class Member:
     head: Head
     temperature: float = 1.0
     source: int = 0
+    weight: float = 1.0
 
     def outputs(self, layer: Layers) -> FloatArray:
         """Map features, given by layer name, to outputs (n, K) at the member's temperature."""
@@ -71,7 +72,8 @@ class TransferModel:
     def predict(self, layers: Sequence[Layers]) -> FloatArray:
         """Map features, given for each encoder, to probabilities (n, K), or values (n,)."""
         outputs = [m.outputs(layers[m.source]) for m in self.members]
-        return combine(self.kind, outputs, self.temperature)
+        weights = [m.weight for m in self.members]
+        return combine(self.kind, outputs, self.temperature, weights)
 
     def save(self, folder: Path) -> None:
         """Write `model.json` and `heads.safetensors` into `folder`: no code, no pickle."""
@@ -95,6 +97,7 @@ class TransferModel:
                 "head": m.head.kind,
                 "temperature": m.temperature,
                 "source": m.source,
+                "weight": m.weight,
             }
             for m in self.members
         ]
@@ -109,11 +112,17 @@ class TransferModel:
         }
 
 
-def combine(kind: Kind, outputs: Sequence[FloatArray], temperature: float) -> FloatArray:
+def combine(
+    kind: Kind,
+    outputs: Sequence[FloatArray],
+    temperature: float,
+    weights: Sequence[float] | None = None,
+) -> FloatArray:
     """Average members' outputs (n, K) as probabilities and calibrate; regression: (n,) means."""
     if kind == "regression":
-        return np.asarray(np.mean([o[:, 0] for o in outputs], axis=0))
-    probabilities = np.mean([to_probabilities(kind, o) for o in outputs], axis=0)
+        return np.average([o[:, 0] for o in outputs], axis=0, weights=weights)
+    each = [to_probabilities(kind, o) for o in outputs]
+    probabilities = np.average(each, axis=0, weights=weights)
     return apply_temperature(probabilities, temperature, kind)
 
 
@@ -194,6 +203,7 @@ def _member(i: int, told: dict[str, Any], arrays: dict[str, FloatArray]) -> Memb
         head=HEADS[told["head"]].from_arrays(own),
         temperature=_positive(told["temperature"]),
         source=_number(told["source"]),
+        weight=_positive(told["weight"]),
     )
 
 

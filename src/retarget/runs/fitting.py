@@ -16,8 +16,10 @@ from retarget.evaluation.metrics import headline
 from retarget.evaluation.metrics import metric as find_metric
 from retarget.evaluation.protocol import plan
 from retarget.evaluation.results import Evaluation, Gain, LearningCurve
-from retarget.features.material import PIXELS, Material
+from retarget.evaluation.robustness import Robustness
+from retarget.features.material import Material
 from retarget.runs.directory import PREDICTIONS, read_record, write_model, write_record
+from retarget.runs.kinds import folds_of, measure_drift, measure_robustness, method_records
 from retarget.runs.mistakes import keep_mistakes
 from retarget.runs.predictions import JudgedTable, write_predictions
 from retarget.runs.record import (
@@ -25,14 +27,15 @@ from retarget.runs.record import (
     feature_map,
     protocol_record,
     task_record,
+    training_notes,
     trial_records,
     versions,
 )
 from retarget.runs.schema import RunRecord
+from retarget.runs.trying import stresses
 from retarget.runs.verify import EXAMPLES, FreshProcess, verify
-from retarget.selection.baselines import Baseline, judge_majority, judge_table, strongest
-from retarget.selection.candidates import candidates, methods_for
-from retarget.selection.judge import Judged, Study, judge
+from retarget.selection.baselines import Baseline, strongest
+from retarget.selection.judge import Judged, Study
 from retarget.selection.learning import measure_curve
 from retarget.sources.registry import resolve
 
@@ -69,33 +72,15 @@ def plan_study(material: Material, config: FitConfig) -> Study:
     return Study(task, protocol, find_metric(metric, task.kind).name, config.pooling)
 
 
-def judge_ours(study: Study, material: Material, config: FitConfig) -> Judged:
-    """Choose what to transfer, and judge the choosing."""
-    uris = config.sources or tuple(uri for uri in material.features if uri != PIXELS)
-    tables = material.tables([resolve(uri).uri for uri in uris])
-    methods = methods_for(study.task.kind, config.methods, config.class_weight)
-    pool = candidates(tuple(tables.values()), methods, config.layers)
-    return judge(study, tables, pool)
-
-
-def judge_baselines(study: Study, material: Material, config: FitConfig) -> tuple[Baseline, ...]:
-    """Judge the denominators of transfer gain that were asked for."""
-    methods = methods_for(study.task.kind, ())
-    made = [judge_majority(study)] if "majority" in config.baselines else []
-    if "pixels" in config.baselines:
-        made.append(judge_table("pixels", study, material.tables([PIXELS]), methods))
-    if "random" in config.baselines:
-        random = next(uri for uri in material.features if uri.startswith("random:"))
-        made.append(judge_table("random", study, material.tables([random]), methods))
-    return tuple(made)
-
-
 def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
     """Judge, once; write everything a run keeps; check the model in a fresh process."""
     clock, study, ours = fitted.clock, fitted.study, fitted.ours
     with clock("judging"):
         evaluation = _evaluation(fitted)
         gains = _gains(fitted, evaluation.metric)
+        stressed = _stressed(fitted) if stresses(fitted.config) else {}
+        methods = method_records(study, ours, stressed)
+        drift = measure_drift(study, ours, fitted.material)
     with clock("learning curve"):
         curve = _curve(fitted) if fitted.config.learning_curve else None
     with clock("saving"):
@@ -111,7 +96,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
         task=task_record(fitted.material),
         protocol=protocol_record(study.protocol, study.task),
         extraction=fitted.material.costs,
-        notes=fitted.material.notes,
+        notes=(*fitted.material.notes, *training_notes(ours)),
         trials=trial_records(ours),
         chosen=chosen_record(ours),
         test=evaluation,
@@ -124,6 +109,8 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
             labelled=len(study.labelled),
         ),
         learning_curve=curve,
+        methods=methods,
+        drift=drift,
         mistakes=mistakes,
         map=feature_map(ours, fitted.material, study.protocol.judging),
         seconds=clock.seconds(),
@@ -150,7 +137,7 @@ def _evaluation(fitted: Fitted) -> Evaluation:
         metric=study.metric,
         groups=examples.groups[rows],
         domains=examples.domains[rows],
-        folds=_folds(study),
+        folds=folds_of(study),
         weights=examples.weights[rows],
     )
 
@@ -166,16 +153,23 @@ def _gains(fitted: Fitted, metric: str) -> dict[str, Gain]:
             fitted.ours.predictions,
             baseline.predictions,
             groups=examples.groups[rows],
-            folds=_folds(study),
+            folds=folds_of(study),
             weights=examples.weights[rows],
         )
         for baseline in fitted.baselines
     }
 
 
+def _stressed(fitted: Fitted) -> dict[str, Robustness]:
+    return measure_robustness(fitted.study, fitted.ours, fitted.material)
+
+
 def _curve(fitted: Fitted) -> LearningCurve | None:
     ours = fitted.ours
-    sizes, scores = measure_curve(ours.evidence, ours.selection.chosen, fitted.config.seed)
+    frozen = [t for t in (ours.selection.chosen, *ours.selection.kinds.values()) if not t.tuned]
+    if not frozen:
+        return None
+    sizes, scores = measure_curve(ours.evidence, frozen[0], fitted.config.seed)
     if not sizes:
         return None
     return fit_curve(
@@ -218,10 +212,6 @@ def _device(fitted: Fitted) -> str:
     from retarget.features.devices import pick_device
 
     return str(pick_device(fitted.config.device))
-
-
-def _folds(study: Study) -> IntArray | None:
-    return study.protocol.folds if study.protocol.mode == "cross-fitting" else None
 
 
 def _spread(rows: IntArray, wanted: int) -> IntArray:

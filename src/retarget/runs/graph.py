@@ -29,6 +29,8 @@ class WholeModel(nn.Module):
         self.kind: Kind = model.kind
         self.temperature = model.temperature
         self.members = nn.ModuleList([MemberModule(m) for m in model.members])
+        total = sum(m.weight for m in model.members)
+        self.shares = [m.weight / total for m in model.members]
 
     def forward(self, *batches: Tensor) -> Tensor:
         """Map prepared inputs, one for each preprocessing, to predictions."""
@@ -38,11 +40,14 @@ class WholeModel(nn.Module):
         ]
         outputs = [member(layers[member.source]) for member in self.members]  # type: ignore[index]  # as above
         if self.kind == "regression":
-            return torch.stack(outputs).mean(dim=0)
-        mean = torch.stack([_probabilities(self.kind, o) for o in outputs]).mean(dim=0)
+            return self._mean(outputs)
+        mean = self._mean([_probabilities(self.kind, o) for o in outputs])
         if self.temperature == 1.0:
             return mean
         return _probabilities(self.kind, _log_odds(self.kind, mean) / self.temperature)
+
+    def _mean(self, each: Sequence[Tensor]) -> Tensor:
+        return torch.stack([s * e for s, e in zip(self.shares, each, strict=True)]).sum(dim=0)
 
 
 def shared_inputs(encoders: Sequence[Encoder]) -> tuple[int, ...]:

@@ -10,17 +10,36 @@ import numpy as np
 from retarget.core.types import FloatArray, IntArray
 from retarget.evaluation.protocol import Protocol
 from retarget.features.material import Material
+from retarget.methods.tuning import Tuned
 from retarget.runs.mistakes import target_in_words
-from retarget.runs.schema import Chosen, MapPoint, ProblemRecord, ProtocolRecord, TaskRecord
+from retarget.runs.schema import (
+    Chosen,
+    MapPoint,
+    MixRecord,
+    ProblemRecord,
+    ProtocolRecord,
+    TaskRecord,
+    TrainingRecord,
+)
 from retarget.runs.schema import Trial as TrialRecord
 from retarget.selection.judge import Judged
-from retarget.selection.select import Evidence, Trial, standard_error
+from retarget.selection.trials import Evidence, Trial, standard_error
 from retarget.tasks.task import Problem, Task
 
 NAMED = 50
 MAPPED = 1_000
 ITERATIONS = 30
-LIBRARIES = ("retarget", "numpy", "torch", "timm", "transformers", "onnxruntime", "pillow")
+LIBRARIES = (
+    "retarget",
+    "numpy",
+    "torch",
+    "timm",
+    "transformers",
+    "accelerate",
+    "peft",
+    "onnxruntime",
+    "pillow",
+)
 
 
 def task_record(material: Material) -> TaskRecord:
@@ -90,22 +109,49 @@ def trial_records(judged: Judged) -> tuple[TrialRecord, ...]:
 
 
 def _trial_record(trial: Trial, evidence: Evidence, chosen: bool) -> TrialRecord:
-    used = {name for c in trial.candidates for name in c.layers}
-    layers = [name for name in evidence.features[trial.source].layers if name in used]
+    used = dict.fromkeys(name for c in trial.candidates for name in c.layers)
+    table = evidence.features.get(trial.source)
+    layers = [name for name in table.layers if name in used] if table else list(used)
     single = len(trial.candidates) == 1
+    setting = trial.settings[0]
     return TrialRecord(
         source=trial.source,
         layers=tuple(layers),
         method=trial.candidates[0].method.name if single else "average",
-        setting=trial.settings[0] if single else None,
+        setting=setting if single and np.isfinite(setting) else None,
         loss=trial.loss,
-        loss_se=standard_error(trial.losses, evidence.units),
+        loss_se=standard_error(trial.losses[trial.judged], evidence.units[trial.judged]),
         score=trial.score,
         seconds=trial.seconds,
-        seconds_per_example=evidence.features[trial.source].seconds_per_example,
-        operations=evidence.features[trial.source].cost,
+        seconds_per_example=table.seconds_per_example if table else 0.0,
+        operations=table.cost if table else 0.0,
         chosen=chosen,
+        training=_training_record(trial.tuned[trial.candidates[0]])
+        if single and trial.tuned
+        else None,
     )
+
+
+def _training_record(tuned: Tuned) -> TrainingRecord:
+    return TrainingRecord(
+        cost=tuned.cost,
+        epochs=tuned.epochs,
+        taken=tuned.taken,
+        why=tuned.why,
+        gap=tuned.gap,
+        settings=tuned.settings,
+        mixes=tuple(
+            MixRecord(share=m.share, validation_loss=m.validation_loss, score=m.score)
+            for m in tuned.mixes
+        ),
+        notes=tuned.notes,
+    )
+
+
+def training_notes(judged: Judged) -> tuple[str, ...]:
+    """Return what the trainings behind the model noted, each once."""
+    trained = [t for trial in judged.selection.kinds.values() for t in trial.tuned.values()]
+    return tuple(dict.fromkeys(note for one in trained for note in one.notes))
 
 
 def chosen_record(judged: Judged) -> Chosen:

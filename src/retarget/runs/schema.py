@@ -6,10 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from retarget.core.config import FitConfig
 from retarget.core.types import Kind
-from retarget.evaluation.results import Evaluation, Gain, LearningCurve, Verdict
+from retarget.evaluation.results import Estimate, Evaluation, Gain, LearningCurve, Verdict
+from retarget.evaluation.robustness import Robustness
 from retarget.features.features import PassCost
+from retarget.methods.tuning import Epoch, TrainingCost
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class Record(BaseModel):
@@ -64,12 +66,38 @@ class ProtocolRecord(Record):
     learned_ids: tuple[str, ...] = ()
 
 
+class MixRecord(Record):
+    """Weights averaged towards the source: `share` 0 is the source, 1 what was trained."""
+
+    share: float
+    validation_loss: float
+    score: float
+
+
+class TrainingRecord(Record):
+    """What changing weights took and how it went.
+
+    `taken` is the epoch that was kept, `why` says why; `gap` is validation loss less training
+    loss there, with its 95% interval; `settings` is all that was decided.
+    """
+
+    cost: TrainingCost
+    epochs: tuple[Epoch, ...]
+    taken: int
+    why: str
+    gap: tuple[float, float, float]
+    settings: dict[str, Any] = Field(default_factory=dict)
+    mixes: tuple[MixRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Trial(Record):
     """One candidate: its score on choosing data (out of fold; lower loss is better), its cost.
 
     `score` is of the headline metric; `loss` and `loss_se` decided. `operations`
     and `seconds_per_example` are the encoder's multiply-adds and measured time for one example,
-    `seconds` what fitting and cross-validating the heads took.
+    `seconds` what fitting and cross-validating the heads took, or training. A trial with `training`
+    is judged by the examples which that held out.
     """
 
     source: str
@@ -83,6 +111,7 @@ class Trial(Record):
     seconds_per_example: float
     operations: float = 0.0
     chosen: bool = False
+    training: TrainingRecord | None = None
 
 
 class Chosen(Record):
@@ -91,6 +120,40 @@ class Chosen(Record):
     source: str
     members: tuple[Trial, ...]
     why: str
+
+
+class MethodRecord(Record):
+    """A kind of method, judged on the same examples as what was chosen, which it chose nothing of.
+
+    `gain` is over the first kind, `None` for that one. `share` is below 1 for weights averaged
+    towards the source. `trainable` is 0 and `seconds` what heads took for frozen features.
+    """
+
+    name: str
+    share: float = 1.0
+    score: Estimate
+    gain: Gain | None = None
+    trainable: int = 0
+    seconds: float = 0.0
+    robustness: Robustness | None = None
+
+
+class LayerDrift(Record):
+    """How far a layer moved from the source: ‖w' − w‖ / ‖w‖, and CKA of its features with before.
+
+    `weights` is `None` for a layer without parameters, `cka` where features are constant.
+    """
+
+    layer: str
+    weights: float | None
+    cka: float | None
+
+
+class Drift(Record):
+    """What a training changed, layer by layer, shallow to deep."""
+
+    method: str
+    layers: tuple[LayerDrift, ...]
 
 
 class Mistake(Record):
@@ -116,7 +179,7 @@ class MapPoint(Record):
 class RunRecord(Record):
     """Everything a run found. Reports are drawn from this alone."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     config: FitConfig
     task: TaskRecord
     protocol: ProtocolRecord
@@ -128,6 +191,8 @@ class RunRecord(Record):
     gain: dict[str, Gain]
     verdict: Verdict
     learning_curve: LearningCurve | None = None
+    methods: tuple[MethodRecord, ...] = ()
+    drift: tuple[Drift, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     map: tuple[MapPoint, ...] = ()
     seconds: dict[str, float]

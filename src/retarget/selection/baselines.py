@@ -9,8 +9,11 @@ from retarget.core.types import FloatArray
 from retarget.evaluation.metrics import METRICS, score
 from retarget.features.table import Table
 from retarget.methods.base import Labels, Method
+from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import candidates
-from retarget.selection.judge import Study, judge
+from retarget.selection.judge import Gathered, Reading, Study, judge
+from retarget.selection.select import refit
+from retarget.selection.tune import Pool, Workshop, attempt_tuning
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,21 @@ def judge_table(
     name: str, study: Study, tables: Mapping[str, Table], methods: Sequence[Method]
 ) -> Baseline:
     """Judge the best that can be had from one source's features, chosen as fairly as ours."""
-    judged = judge(study, tables, candidates(tuple(tables.values()), methods))
+    judged = judge(study, tables, Pool(candidates(tuple(tables.values()), methods)))
     return Baseline(name, judged.predictions, judged.selection.chosen.score)
+
+
+def judge_tuning(study: Study, tuning: Tuning, uri: str, workshop: Workshop) -> Baseline:
+    """Judge a training, such as one from random weights, in the rounds that ours is judged in."""
+    predictions = Gathered(study)
+    for part in study.rounds():
+        evidence = study.evidence({}, part.rows)
+        trial = attempt_tuning(evidence, tuning, uri, workshop, part.title)
+        if len(part.held_out):
+            model = refit(evidence, trial, study.task.classes, study.pooling)
+            reading = Reading(study, {}, Pool((), workshop=workshop), part.held_out)
+            predictions.put(part.held_out, reading.predict(model))
+    return Baseline(tuning.name, predictions.values, trial.score)
 
 
 def strongest(baselines: Sequence[Baseline], metric: str) -> str:

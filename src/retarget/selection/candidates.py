@@ -1,12 +1,17 @@
 """`Candidate`: one thing that could be transferred, and the list of all of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from retarget.core.errors import UsageError
 from retarget.core.types import Kind
 from retarget.features.table import Table
 from retarget.methods.base import METHODS, Method, method
+from retarget.methods.tuning import TUNINGS, Tuning
+
+# A method by its name, or with settings: {"name": "finetune", "epochs": 5}.
+Asked = str | Mapping[str, Any]
 
 # `knn` is there by name; on frozen features it has not paid for its bank of examples.
 DEFAULT_METHODS = ("probe", "prototype")
@@ -14,23 +19,26 @@ DEFAULT_METHODS = ("probe", "prototype")
 
 @dataclass(frozen=True)
 class Candidate:
-    """Layers of one source, given to one method."""
+    """Layers of one source, given to one method, or a source to change the weights of."""
 
     source: str
     layers: tuple[str, ...]
-    method: Method
+    method: Method | Tuning
 
 
 def methods_for(
-    kind: Kind, names: Sequence[str], class_weight: str | None = None
+    kind: Kind, asked: Sequence[Asked], class_weight: str | None = None
 ) -> tuple[Method, ...]:
-    """Return the methods called `names`, or the usual ones for the kind of target.
+    """Return those methods asked for that work on frozen features, or the usual ones.
 
     Raises:
         UsageError: an unknown method, or one that can't do this kind of target.
     """
     chosen = []
+    names = [name_of(one) for one in asked]
     for name in names or DEFAULT_METHODS:
+        if name in TUNINGS:
+            continue
         weighs = name == "probe" and kind == "classification"
         made = method(name, **({"class_weight": class_weight} if weighs else {}))
         if kind in made.kinds:
@@ -39,6 +47,60 @@ def methods_for(
             able = ", ".join(sorted(n for n, m in METHODS.items() if kind in m.kinds))
             raise UsageError(f"{name} can't do {kind}. Choose from: {able}.")
     return tuple(chosen)
+
+
+def tunings_for(
+    kind: Kind, asked: Sequence[Asked], settings: Mapping[str, Any]
+) -> tuple[Tuning, ...]:
+    """Return those methods asked for that change weights.
+
+    Args:
+        kind: of the target.
+        asked: methods by name, or with settings of their own.
+        settings: for all that know them, under what each has of its own.
+
+    Raises:
+        UsageError: a setting that a method doesn't have, or a kind of target it can't do.
+    """
+    made = []
+    for one in asked:
+        cls = TUNINGS.get(name_of(one))
+        if cls is None:
+            if not isinstance(one, str):
+                raise UsageError(f"{name_of(one)} takes no settings.")
+            continue
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # tunings are dataclasses
+        own = {} if isinstance(one, str) else {k: v for k, v in one.items() if k != "name"}
+        if strange := sorted(set(own) - known):
+            raise UsageError(
+                f"{cls.name} has no setting {', '.join(strange)}. "
+                f"It has {', '.join(sorted(known))}."
+            )
+        if kind not in cls.kinds:
+            raise UsageError(f"{cls.name} can't do {kind}.")
+        made.append(cls(**{k: v for k, v in {**settings, **own}.items() if k in known}))
+    return tuple(made)
+
+
+def name_of(asked: Asked) -> str:
+    """Return the name of a method that was asked for. Raises `UsageError` where it has none."""
+    name = asked if isinstance(asked, str) else asked.get("name")
+    if not isinstance(name, str):
+        raise UsageError("A method with settings needs its name: {'name': 'finetune', …}.")
+    if name not in METHODS and name not in TUNINGS:
+        known = ", ".join(sorted({*METHODS, *TUNINGS}))
+        raise UsageError(f"There is no method {name!r}. Choose from: {known}.")
+    return name
+
+
+def described(method: Tuning) -> dict[str, Any]:
+    """Return what `tunings_for` makes the same method of: its name and what is not as usual."""
+    told = {
+        f.name: getattr(method, f.name)
+        for f in fields(method)  # type: ignore[arg-type]  # tunings are dataclasses
+        if getattr(method, f.name) != f.default
+    }
+    return {"name": method.name, **told}
 
 
 def candidates(

@@ -11,9 +11,19 @@ from retarget.evaluation.protocol import Protocol, inner_folds
 from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.methods.model import TransferModel
-from retarget.selection.candidates import Candidate
-from retarget.selection.select import Evidence, Selection, refit, select
+from retarget.selection.select import refit
+from retarget.selection.trials import Evidence, Selection, Trial
+from retarget.selection.tune import Pool, select_kind
 from retarget.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Round:
+    """Rows of the task to learn and choose from, positions in `judging` to predict; a title."""
+
+    rows: IntArray
+    held_out: IntArray
+    title: str
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,20 @@ class Study:
             folds=inner_folds(self.task, rows, self.protocol),
             units=units.astype(np.int64),
             metric=self.metric,
+            rows=rows,
         )
+
+    def rounds(self) -> list[Round]:
+        """Return the rounds of the protocol, the last of which makes the model handed over."""
+        protocol = self.protocol
+        found = [
+            Round(rows, held_out, f", fold {i} of {len(protocol.rounds())}")
+            for i, (rows, held_out) in enumerate(protocol.rounds(), start=1)
+        ]
+        if protocol.mode == "hold-out":
+            return [replace(found[0], title="")]
+        nothing = np.empty(0, dtype=np.int64)
+        return [*found, Round(protocol.choosing, nothing, ", all folds")]
 
 
 @dataclass(frozen=True)
@@ -68,6 +91,8 @@ class Judged:
         predictions: (n of judging, K) probabilities or (n,) values, each from a round that saw
             nothing of the example.
         uncalibrated: the same with all temperatures at 1.
+        kinds: the same from what spoke for each kind of method, where there are several.
+        models: of every round, what spoke for each kind.
         selection: the choice behind the model handed over.
         evidence: what that choice saw.
         model: handed over: fitted on all that may be learned from.
@@ -75,44 +100,118 @@ class Judged:
 
     predictions: FloatArray
     uncalibrated: FloatArray
+    kinds: Mapping[str, FloatArray]
+    models: Sequence[Mapping[str, TransferModel]]
     selection: Selection
     evidence: Evidence
     model: TransferModel
 
 
-def judge(
-    study: Study, tables: Mapping[str, Table], candidates: Sequence[Candidate], average: bool = True
-) -> Judged:
-    """Choose among `candidates` and fit in every round of the protocol; predict what it held out.
+def judge(study: Study, tables: Mapping[str, Table], pool: Pool) -> Judged:
+    """Choose and fit in every round of the protocol; predict what it held out.
 
     Choosing itself is thereby judged. With hold-out the one round's model is handed over; with
     cross-fitting a last choice, on all labelled examples, is.
     """
-    classes, pooling = study.task.classes, study.pooling
-    calibrated: list[FloatArray] = []
-    raw: list[FloatArray] = []
-    places: list[IntArray] = []
-    for rows, held_out in study.protocol.rounds():
-        evidence = study.evidence(tables, rows)
-        selection = select(evidence, candidates, average)
-        model = refit(evidence, selection.chosen, classes, pooling)
-        apart = np.searchsorted(study.labelled, study.protocol.judging[held_out])
-        layers = [tables[uri].take(apart).layer for uri in model.sources]
-        calibrated.append(model.predict(layers))
-        raw.append(_uncalibrated(model).predict(layers))
-        places.append(held_out)
-    if study.protocol.mode == "cross-fitting":
-        evidence = study.evidence(tables, study.protocol.choosing)
-        selection = select(evidence, candidates, average)
-        model = refit(evidence, selection.chosen, classes, pooling)
-    order = np.argsort(np.concatenate(places))
+    calibrated, raw = Gathered(study), Gathered(study)
+    kinds: dict[str, Gathered] = {}
+    models = []
+    for part in study.rounds():
+        evidence = study.evidence(tables, part.rows)
+        selection = select_kind(evidence, pool, part.title)
+        fitted = _fit_kinds(evidence, selection, study)
+        model = fitted[CHOSEN]
+        models.append({k: m for k, m in fitted.items() if k != CHOSEN})
+        if not len(part.held_out):
+            continue
+        layers = Reading(study, tables, pool, part.held_out)
+        calibrated.put(part.held_out, layers.predict(model))
+        raw.put(part.held_out, layers.predict(_uncalibrated(model)))
+        if len(selection.kinds) > 1:
+            for name, spoken in models[-1].items():
+                kinds.setdefault(name, Gathered(study)).put(part.held_out, layers.predict(spoken))
     return Judged(
-        predictions=np.concatenate(calibrated)[order],
-        uncalibrated=np.concatenate(raw)[order],
+        predictions=calibrated.values,
+        uncalibrated=raw.values,
+        kinds={name: gathered.values for name, gathered in kinds.items()},
+        models=models,
         selection=selection,
         evidence=evidence,
         model=model,
     )
+
+
+class Gathered:
+    """Predictions of judging examples, put together round by round."""
+
+    def __init__(self, study: Study) -> None:
+        n, outputs = len(study.protocol.judging), study.labels.outputs
+        shape = (n,) if study.task.kind == "regression" else (n, outputs)
+        self.values: FloatArray = np.full(shape, np.nan)
+
+    def put(self, places: IntArray, predictions: FloatArray) -> None:
+        """Take the predictions of a round."""
+        self.values[places] = predictions
+
+
+class Reading:
+    """Features of a round's judging examples, by any encoder, each read once."""
+
+    def __init__(
+        self, study: Study, tables: Mapping[str, Table], pool: Pool, held_out: IntArray
+    ) -> None:
+        self._rows = study.protocol.judging[held_out]
+        self._positions = np.searchsorted(study.labelled, self._rows)
+        self._tables, self._pool = tables, pool
+        self._read: dict[str, Table] = {}
+
+    def predict(self, model: TransferModel) -> FloatArray:
+        """Return a model's predictions of the round's judging examples."""
+        return model.predict([self._table(uri).layer for uri in model.sources])
+
+    def _table(self, uri: str) -> Table:
+        if uri not in self._read:
+            if uri in self._tables:
+                self._read[uri] = self._tables[uri].take(self._positions)
+            else:
+                assert self._pool.workshop is not None
+                self._read[uri] = self._pool.workshop.read(uri, self._rows)
+        return self._read[uri]
+
+
+CHOSEN = ""
+MIXED = "@"
+
+
+def mix_of(name: str) -> tuple[str, float]:
+    """Return the kind and share that the name of a mix stands for; of others the share is 1."""
+    kind, mixed, share = name.partition(MIXED)
+    return kind, float(share) if mixed else 1.0
+
+
+def _fit_kinds(evidence: Evidence, selection: Selection, study: Study) -> dict[str, TransferModel]:
+    """Return what was chosen, under "", and what speaks for each kind, each fitted once.
+
+    Weights averaged towards the source, where they were kept, are kinds as well.
+    """
+    made: dict[int, TransferModel] = {}
+    fitted = {}
+    for name, trial in {CHOSEN: selection.chosen, **selection.kinds}.items():
+        if id(trial) not in made:
+            made[id(trial)] = refit(evidence, trial, study.task.classes, study.pooling)
+        fitted[name] = made[id(trial)]
+        if name and len(trial.candidates) == 1:
+            fitted |= _mixes(name, trial, made[id(trial)])
+    return fitted
+
+
+def _mixes(name: str, trial: Trial, model: TransferModel) -> dict[str, TransferModel]:
+    return {
+        f"{name}{MIXED}{mix.share:g}": replace(model, members=(mix.member,), sources=(mix.uri,))
+        for tuned in trial.tuned.values()
+        for mix in tuned.mixes
+        if mix.member is not None
+    }
 
 
 def _uncalibrated(model: TransferModel) -> TransferModel:

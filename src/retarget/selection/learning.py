@@ -6,7 +6,8 @@ import numpy as np
 
 from retarget.core.progress import progress
 from retarget.core.types import FloatArray, IntArray
-from retarget.selection.select import Evidence, Trial, attempt
+from retarget.selection.select import attempt
+from retarget.selection.trials import Evidence, Trial
 
 # Share of the labels → how many draws: small draws vary more and cost less.
 DRAWS = ((0.125, 6), (0.25, 4), (0.5, 2))

@@ -1,95 +1,27 @@
 """Choosing what to transfer: every candidate judged out of fold, on choosing data alone."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from retarget.core.progress import progress
-from retarget.core.types import FloatArray, IntArray, Pooling
+from retarget.core.types import FloatArray, Pooling
 from retarget.evaluation.calibration import apply_temperature, fit_temperature
-from retarget.evaluation.metrics import score
 from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.methods.losses import calibrated, example_losses
 from retarget.methods.model import Member, TransferModel, log_odds
 from retarget.methods.scale import BlockScale
+from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import Candidate
+from retarget.selection.trials import Evidence, Selection, Trial, luck, told_apart_by
 
 # How many of the best an average takes. More bring little and cost a head each.
 AVERAGED = 3
 # What an average takes whatever the evidence says, which with ten labels says little.
 ANCHORED = "probe"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A candidate on choosing data.
-
-    Attributes:
-        candidates: one, or the members of an average.
-        settings: of each candidate's method, chosen out of fold.
-        temperatures: of each candidate's outputs.
-        predictions: (n, K) out-of-fold probabilities, or (n, 1) values.
-        temperature: of the average, 1 for a single candidate.
-        losses: (n,) weighted log-loss or squared error of each example.
-        score: the headline metric, out of fold.
-        seconds: what it took.
-    """
-
-    candidates: tuple[Candidate, ...]
-    settings: tuple[float, ...]
-    temperatures: tuple[float, ...]
-    predictions: FloatArray
-    temperature: float
-    losses: FloatArray
-    score: float
-    seconds: float
-
-    @property
-    def source(self) -> str:
-        """URI of the one source behind all members."""
-        return self.candidates[0].source
-
-    @property
-    def loss(self) -> float:
-        """Mean loss, on which choices are made."""
-        return float(self.losses.mean())
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What was chosen and from what; `trials` are in the order they were tried."""
-
-    chosen: Trial
-    trials: tuple[Trial, ...]
-    why: str
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """The labelled rows that one selection may see.
-
-    Attributes:
-        features: of these rows, by source.
-        labels: of these rows.
-        folds: (n,) the fold in which each row is held out while choosing.
-        units: (n,) rows of one unit are not independent of each other.
-        metric: headline metric.
-    """
-
-    features: Mapping[str, Table]
-    labels: Labels
-    folds: IntArray
-    units: IntArray
-    metric: str
-
-    def score(self, predictions: FloatArray) -> float:
-        """Return the headline metric of (n, K) out-of-fold probabilities or (n, 1) values."""
-        labels = self.labels
-        shown = predictions[:, 0] if labels.kind == "regression" else predictions
-        return score(self.metric, labels.kind, labels.values, shown, labels.weights, self.folds)
 
 
 def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = True) -> Selection:
@@ -118,6 +50,7 @@ def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = 
 def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
     """Judge one candidate out of fold, its setting chosen by the same outputs."""
     started = time.perf_counter()
+    assert not isinstance(candidate.method, Tuning), "a training is not cross-fitted"
     x = _scaled(evidence.features[candidate.source], candidate)[1]
     outputs = candidate.method.cross_fit(x, evidence.labels, evidence.folds)
     settings = candidate.method.settings(evidence.labels)
@@ -146,21 +79,37 @@ def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
 def refit(
     evidence: Evidence, trial: Trial, classes: tuple[str, ...], pooling: Pooling
 ) -> TransferModel:
-    """Fit a trial's members on all rows of the evidence."""
-    members = []
-    parts = zip(trial.candidates, trial.settings, trial.temperatures, strict=True)
-    for candidate, setting, temperature in parts:
-        scale, x = _scaled(evidence.features[candidate.source], candidate)
-        head = candidate.method.fit(x, evidence.labels, setting)
-        members.append(Member(candidate.layers, candidate.method.name, scale, head, temperature))
+    """Fit a trial's members on all rows of the evidence; what was trained is as it was left."""
+    members: list[Member] = []
+    uris: list[str] = []
+    weights = trial.weights or (1.0,) * len(trial.candidates)
+    parts = zip(trial.candidates, trial.settings, trial.temperatures, weights, strict=True)
+    for candidate, setting, temperature, weight in parts:
+        uri, member = _member(evidence, trial, candidate, setting)
+        if uri not in uris:
+            uris.append(uri)
+        number = uris.index(uri)
+        members.append(replace(member, temperature=temperature, source=number, weight=weight))
     return TransferModel(
         kind=evidence.labels.kind,
         classes=classes,
         members=tuple(members),
         temperature=trial.temperature,
-        sources=(trial.source,),
+        sources=tuple(uris),
         pooling=pooling,
     )
+
+
+def _member(
+    evidence: Evidence, trial: Trial, candidate: Candidate, setting: float
+) -> tuple[str, Member]:
+    """Return the URI of a member's encoder, and the member."""
+    if isinstance(candidate.method, Tuning):
+        tuned = trial.tuned[candidate]
+        return tuned.uri, tuned.member
+    scale, x = _scaled(evidence.features[candidate.source], candidate)
+    head = candidate.method.fit(x, evidence.labels, setting)
+    return candidate.source, Member(candidate.layers, candidate.method.name, scale, head)
 
 
 def _scaled(features: Table, candidate: Candidate) -> tuple[BlockScale, FloatArray]:
@@ -176,11 +125,7 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
     best = _members(judged)
     labels = evidence.labels
     mean = np.asarray(np.mean([t.predictions for t in best], axis=0))
-    temperature = 1.0
-    if labels.kind != "regression":
-        logits = log_odds(labels.kind, mean)
-        temperature = fit_temperature(logits, labels.values, labels.weights, labels.kind)
-        mean = apply_temperature(mean, temperature, labels.kind)
+    temperature, mean = tempered(labels, mean)
     return Trial(
         candidates=tuple(t.candidates[0] for t in best),
         settings=tuple(t.settings[0] for t in best),
@@ -191,6 +136,15 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
         score=evidence.score(mean),
         seconds=time.perf_counter() - started,
     )
+
+
+def tempered(labels: Labels, mean: FloatArray) -> tuple[float, FloatArray]:
+    """Return the temperature that suits averaged predictions (n, K), and these at it."""
+    if labels.kind == "regression":
+        return 1.0, mean
+    logits = log_odds(labels.kind, mean)
+    temperature = fit_temperature(logits, labels.values, labels.weights, labels.kind)
+    return temperature, apply_temperature(mean, temperature, labels.kind)
 
 
 def _members(judged: Sequence[Trial]) -> list[Trial]:
@@ -212,7 +166,7 @@ def choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
         by_source.setdefault(trial.source, []).append(trial)
     spoken = [_representative(evidence, own) for own in by_source.values()]
     best = min(spoken, key=lambda t: t.loss)
-    alike = [t for t in spoken if _told_apart_by(best, t, evidence.units) <= 1.0]
+    alike = [t for t in spoken if told_apart_by(best, t, evidence.units) <= 1.0]
     chosen = min(alike, key=lambda t: (evidence.features[t.source].cost, t.loss))
     return Selection(chosen, tuple(trials), _why(chosen, best))
 
@@ -226,9 +180,8 @@ def _representative(evidence: Evidence, own: Sequence[Trial]) -> Trial:
     averages = [t for t in own if len(t.candidates) > 1]
     if not averages:
         return lowest
-    luck = float(np.sqrt(2.0 * np.log(len(own))))
-    apart = _told_apart_by(lowest, averages[0], evidence.units)
-    return lowest if apart > luck else averages[0]
+    apart = told_apart_by(lowest, averages[0], evidence.units)
+    return lowest if apart > luck(len(own)) else averages[0]
 
 
 def _why(chosen: Trial, best: Trial) -> str:
@@ -241,18 +194,3 @@ def _why(chosen: Trial, best: Trial) -> str:
     if len(chosen.candidates) > 1:
         return "No single member was better than the average by more than luck explains."
     return "It had the lowest out-of-fold loss, by more than luck explains."
-
-
-def _told_apart_by(best: Trial, other: Trial, units: IntArray) -> float:
-    """Return the paired difference of mean losses in standard errors, over independent units."""
-    differences = other.losses - best.losses
-    error = standard_error(differences, units)
-    mean = float(differences.mean())
-    return mean / error if error > 0.0 else (0.0 if mean <= 0.0 else np.inf)
-
-
-def standard_error(values: FloatArray, units: IntArray) -> float:
-    """Return the standard error of a mean over rows, of which those of one unit hang together."""
-    centred = np.bincount(units, weights=values - values.mean())
-    k = len(centred)
-    return float(np.sqrt(k / max(k - 1, 1) * np.sum(centred**2)) / len(values))

@@ -1,0 +1,206 @@
+"""Every kind of method beside the others: judged, under corruption, and what it changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from retarget.core.errors import SourceError
+from retarget.core.progress import progress
+from retarget.core.types import FloatArray, IntArray
+from retarget.evaluation.drift import FEWEST, layer_drift, weight_distance
+from retarget.evaluation.evaluate import evaluate
+from retarget.evaluation.gain import gain
+from retarget.evaluation.robustness import Cell, Outputs, Robustness, robustness
+from retarget.features.material import Material
+from retarget.runs.schema import Drift, LayerDrift, MethodRecord
+from retarget.selection.judge import Judged, Study, mix_of
+from retarget.selection.trials import Trial
+from retarget.sources.registry import resolve
+from retarget.tasks.corruption import corruptions
+
+SEVERITIES = (1, 2, 3)
+# So many judging examples tell the share kept to some points; each costs 18 passes.
+STRESSED = 200
+COMPARED = 500
+
+
+def method_records(
+    study: Study, ours: Judged, stressed: Mapping[str, Robustness]
+) -> tuple[MethodRecord, ...]:
+    """Describe what speaks for each kind of method, as it did on judging examples."""
+    examples, rows = study.task.examples, study.protocol.judging
+    told: dict[str, Any] = {
+        "groups": examples.groups[rows],
+        "folds": folds_of(study),
+        "weights": examples.weights[rows],
+    }
+    made: list[MethodRecord] = []
+    if not ours.kinds:
+        return ()
+    first = next(iter(ours.kinds.values()))
+    for name, predictions in ours.kinds.items():
+        kind, share = mix_of(name)
+        trial = ours.selection.kinds.get(kind)
+        made.append(
+            MethodRecord(
+                name=kind,
+                share=share,
+                score=_score(study, predictions),
+                gain=None
+                if predictions is first
+                else gain(
+                    study.metric,
+                    study.task.kind,
+                    examples.targets[rows],
+                    predictions,
+                    first,
+                    **told,
+                ),
+                trainable=sum(t.cost.trainable for t in trial.tuned.values()) if trial else 0,
+                seconds=trial.seconds if trial else 0.0,
+                robustness=stressed.get(name),
+            )
+        )
+    return tuple(made)
+
+
+def _score(study: Study, predictions: FloatArray) -> Any:
+    examples, rows = study.task.examples, study.protocol.judging
+    found = evaluate(
+        kind=study.task.kind,
+        classes=study.task.classes,
+        targets=examples.targets[rows],
+        predictions=predictions,
+        metric=study.metric,
+        groups=examples.groups[rows],
+        folds=folds_of(study),
+        weights=examples.weights[rows],
+    )
+    return found.metrics[study.metric]
+
+
+def folds_of(study: Study) -> IntArray | None:
+    """Return the fold of each judging example, `None` for hold-out."""
+    return study.protocol.folds if study.protocol.mode == "cross-fitting" else None
+
+
+def measure_robustness(study: Study, ours: Judged, material: Material) -> dict[str, Robustness]:
+    """Judge what spoke for each kind on corrupted judging examples, each by its own round.
+
+    At most `STRESSED` examples are taken, those whose ids come first: a sample that depends on
+    neither seed nor order.
+    """
+    (modality,) = study.task.inputs.values()
+    names = corruptions(modality)
+    ids = study.task.examples.ids[study.protocol.judging]
+    places = np.sort(np.argsort(ids, kind="stable")[:STRESSED])
+    if not names:
+        return {}
+    cells = [(name, severity) for name in names for severity in SEVERITIES]
+    found = _stress(study, ours, material, places, cells)
+    examples, rows = study.task.examples, study.protocol.judging[places]
+    folds = folds_of(study)
+    kinds = ours.kinds or {_only(ours): ours.predictions}
+    return {
+        name: robustness(
+            study.metric,
+            study.task.kind,
+            examples.targets[rows],
+            Outputs(kinds[name][places], corrupted),
+            groups=examples.groups[rows],
+            folds=None if folds is None else folds[places],
+            weights=examples.weights[rows],
+        )
+        for name, corrupted in found.items()
+    }
+
+
+def _only(ours: Judged) -> str:
+    (name,) = ours.selection.kinds
+    return name
+
+
+def _stress(
+    study: Study, ours: Judged, material: Material, places: IntArray, cells: Sequence[Cell]
+) -> dict[str, dict[Cell, FloatArray]]:
+    """Return, by kind and cell, the predictions of the judging examples at `places`."""
+    found: dict[str, dict[Cell, FloatArray]] = {}
+    with progress("Judging under corruption", len(cells) * len(places), "examples") as meter:
+        for part, models in zip(study.rounds(), ours.models, strict=True):
+            own = np.flatnonzero(np.isin(places, part.held_out))
+            if not len(own):
+                continue
+            rows = study.protocol.judging[places[own]]
+            uris = list(dict.fromkeys(uri for m in models.values() for uri in m.sources))
+            for cell in cells:
+                tables = material.read_corrupted(uris, rows, *cell)
+                for name, model in models.items():
+                    made = model.predict([tables[uri].layer for uri in model.sources])
+                    blank = np.full((len(places), *made.shape[1:]), np.nan)
+                    found.setdefault(name, {}).setdefault(cell, blank)[own] = made
+                meter.advance(len(own))
+    return found
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A trained encoder and what it was before."""
+
+    method: str
+    before: str
+    after: str
+
+
+def measure_drift(study: Study, ours: Judged, material: Material) -> tuple[Drift, ...]:
+    """Say how far every training behind the model handed over moved each layer.
+
+    Trainings from random weights have no source that they could have moved from.
+    """
+    labelled = study.labelled
+    order = np.argsort(study.task.examples.ids[labelled], kind="stable")
+    rows = np.sort(labelled[order[:COMPARED]])
+    if len(rows) < FEWEST:
+        return ()
+    return tuple(
+        Drift(method=pair.method, layers=_layers(pair, material, rows))
+        for pair in _pairs(ours.selection.kinds)
+    )
+
+
+def _pairs(kinds: Mapping[str, Trial]) -> list[_Pair]:
+    found: dict[str, _Pair] = {}
+    for trial in kinds.values():
+        for candidate, tuned in trial.tuned.items():
+            if not getattr(candidate.method, "from_random", False):
+                name = candidate.method.name
+                found[name] = _Pair(name, candidate.source, tuned.uri)
+    return list(found.values())
+
+
+def _layers(pair: _Pair, material: Material, rows: IntArray) -> tuple[LayerDrift, ...]:
+    before, after = (material.read(uri, rows) for uri in (pair.before, pair.after))
+    alike = layer_drift(before, after)
+    try:
+        moved = _weights(pair)
+    except SourceError:
+        moved = {}
+    return tuple(
+        LayerDrift(layer=name, weights=_finite(moved.get(name)), cka=_finite(cka))
+        for name, cka in alike.items()
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _weights(pair: _Pair) -> dict[str, float]:
+    encoder = resolve(pair.before).load()
+    groups = {group.layer: group.parameters for group in encoder.groups()}
+    arrays = [
+        {name: value.detach().numpy() for name, value in loaded.named_parameters()}
+        for loaded in (encoder, resolve(pair.after).load())
+    ]
+    return weight_distance(arrays[0], arrays[1], groups)

@@ -1,0 +1,144 @@
+"""What a fit tries: its own candidates and trainings, and the denominators of transfer gain."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retarget.core.config import BaselineName, FitConfig
+from retarget.core.progress import tell
+from retarget.core.text import count
+from retarget.features.material import PIXELS, Material
+from retarget.methods.tuning import TUNINGS, Tuning
+from retarget.selection.baselines import Baseline, judge_majority, judge_table, judge_tuning
+from retarget.selection.candidates import candidates, methods_for, name_of, tunings_for
+from retarget.selection.judge import Judged, Study, judge
+from retarget.selection.tune import FROZEN, Pool, Workshop
+from retarget.sources.registry import resolve
+
+if TYPE_CHECKING:
+    from retarget.methods.callbacks import Callback
+
+USUAL: tuple[BaselineName, ...] = ("majority", "pixels", "random")
+TRAINED: tuple[BaselineName, ...] = ("scratch", "small-cnn")
+# A training step costs about as much as so many forward passes, a usual training so many epochs.
+STEP, EPOCHS = 3.0, 12
+
+
+def baselines_of(config: FitConfig) -> tuple[BaselineName, ...]:
+    """Return the denominators asked for, or the usual ones."""
+    if config.baselines is not None:
+        return config.baselines
+    return (*USUAL, *TRAINED) if trains(config) else USUAL
+
+
+def trains(config: FitConfig) -> bool:
+    """Return whether a method is asked for that changes weights."""
+    return any(name_of(asked) in TUNINGS for asked in config.methods)
+
+
+def stresses(config: FitConfig) -> bool:
+    """Return whether models are judged under corruption too."""
+    return trains(config) if config.robustness is None else config.robustness
+
+
+def tunings_of(study: Study, config: FitConfig) -> tuple[Tuning, ...]:
+    """Return the methods asked for that change weights, with what was said of all trainings."""
+    said: dict[str, Any] = {
+        "epochs": config.epochs,
+        "lr": config.lr,
+        "from_layer": _layer(config.from_layer),
+        "class_weight": config.class_weight,
+        "keep_mixes": stresses(config) or None,
+    }
+    told = {name: value for name, value in said.items() if value is not None}
+    return tunings_for(study.task.kind, config.methods, told)
+
+
+def _layer(told: str | None) -> str | int | None:
+    return int(told) if told is not None and told.isdecimal() else told
+
+
+def workshop_for(
+    study: Study, material: Material, config: FitConfig, callbacks: "Sequence[Callback]" = ()
+) -> Workshop:
+    """Return what trainings need. The time that may be taken is shared among all of them."""
+    trackers: tuple[Callback, ...] = ()
+    if config.track:
+        from retarget.methods.tracking import tracker
+
+        trackers = (tracker(config.track, Path(f"{config.out or 'retarget-run'}-{config.track}")),)
+    each = config.time / max(1, trainings(study, config)) if config.time else None
+    return Workshop(
+        inputs=material.inputs(),
+        read=material.read,
+        pooling=config.pooling,
+        seed=config.seed,
+        device=config.device,
+        seconds=each,
+        callbacks=(*callbacks, *trackers),
+    )
+
+
+def trainings(study: Study, config: FitConfig) -> int:
+    """Return how many trainings a fit takes, those of its denominators included."""
+    names = {name_of(asked) for asked in config.methods} & set(TUNINGS)
+    return len(names | (set(baselines_of(config)) & set(TRAINED))) * len(study.rounds())
+
+
+def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
+    """Say before anything is trained how many trainings there are and about how long they take."""
+    number = trainings(study, config)
+    if not number:
+        return
+    seconds = max((cost.seconds_per_example for cost in _encoders(material)), default=0.0)
+    rows = len(study.rounds()[-1].rows)
+    about = number * rows * seconds * STEP * (config.epochs or EPOCHS)
+    within = f"at most about {config.time / 60:.1f} min (--time)" if config.time else ""
+    rough = f"roughly {max(1.0, about / 60):.0f} min" if about else "some minutes"
+    folds = f", {count(len(study.rounds()), 'round')} each" if len(study.rounds()) > 1 else ""
+    less = "" if config.time else " --time 5m bounds it"
+    fewer = "; fewer --folds take less" if folds and not config.time else ""
+    tell(f"{count(number, 'training')}{folds}: {within or rough}.{less}{fewer}")
+
+
+def _encoders(material: Material) -> list[Any]:
+    return [f for uri, f in material.features.items() if uri != PIXELS]
+
+
+def judge_ours(study: Study, material: Material, config: FitConfig, workshop: Workshop) -> Judged:
+    """Choose what to transfer, and judge the choosing."""
+    uris = config.sources or tuple(uri for uri in material.features if uri != PIXELS)
+    tables = material.tables([resolve(uri).uri for uri in uris])
+    kind = study.task.kind
+    frozen = methods_for(kind, config.methods, config.class_weight)
+    scouts = frozen or methods_for(kind, ("probe",), config.class_weight)
+    pool = Pool(
+        candidates=candidates(tuple(tables.values()), scouts, config.layers),
+        tunings=tunings_of(study, config),
+        workshop=workshop,
+        scouts=not frozen,
+        label="+".join(m.name for m in frozen) or FROZEN,
+    )
+    return judge(study, tables, pool)
+
+
+def judge_baselines(
+    study: Study, material: Material, config: FitConfig, workshop: Workshop, chosen: str
+) -> tuple[Baseline, ...]:
+    """Judge the denominators of transfer gain that were asked for, for the source chosen."""
+    wanted = baselines_of(config)
+    methods = methods_for(study.task.kind, ())
+    made = [judge_majority(study)] if "majority" in wanted else []
+    if "pixels" in wanted:
+        made.append(judge_table("pixels", study, material.tables([PIXELS]), methods))
+    if "random" in wanted:
+        random = next(uri for uri in material.features if uri.startswith("random:"))
+        made.append(judge_table("random", study, material.tables([random]), methods))
+    trained = tunings_for(study.task.kind, [n for n in TRAINED if n in wanted], _pace(config))
+    return (*made, *(judge_tuning(study, tuning, chosen, workshop) for tuning in trained))
+
+
+def _pace(config: FitConfig) -> dict[str, Any]:
+    """Return what of the settings holds for training from nothing; its learning rate is its own."""
+    told = {"epochs": config.epochs, "class_weight": config.class_weight}
+    return {name: value for name, value in told.items() if value is not None}

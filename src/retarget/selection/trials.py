@@ -1,0 +1,138 @@
+"""What a choice is made among and by: trials, and the labelled rows that one choice may see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from retarget.core.types import BoolArray, FloatArray, IntArray
+from retarget.evaluation.metrics import score
+from retarget.features.table import Table
+from retarget.methods.base import Labels
+from retarget.methods.tuning import Tuned
+from retarget.selection.candidates import Candidate
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate on choosing data.
+
+    Attributes:
+        candidates: one, or the members of an average.
+        settings: of each candidate's method, chosen out of fold; NaN for one that has none.
+        temperatures: of each candidate's outputs.
+        predictions: (n, K) out-of-fold probabilities, or (n, 1) values; NaN where a training saw
+            the row.
+        temperature: of the average, 1 for a single candidate.
+        losses: (n,) weighted log-loss or squared error of each example; NaN as above.
+        score: the headline metric, out of fold.
+        seconds: what it took.
+        weights: of each candidate in the average.
+        tuned: what was trained, for candidates that change weights.
+    """
+
+    candidates: tuple[Candidate, ...]
+    settings: tuple[float, ...]
+    temperatures: tuple[float, ...]
+    predictions: FloatArray
+    temperature: float
+    losses: FloatArray
+    score: float
+    seconds: float
+    weights: tuple[float, ...] = ()
+    tuned: Mapping[Candidate, Tuned] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """URI of the one source behind all members."""
+        return self.candidates[0].source
+
+    @property
+    def loss(self) -> float:
+        """Mean loss, on which choices are made."""
+        return float(np.nanmean(self.losses))
+
+    @property
+    def judged(self) -> BoolArray:
+        """(n,) rows that it was judged on."""
+        return np.isfinite(self.losses)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen and from what.
+
+    Attributes:
+        chosen: what is handed over.
+        trials: in the order they were tried.
+        why: one sentence.
+        kinds: by name, what speaks for each kind of method: frozen features, each tuning.
+    """
+
+    chosen: Trial
+    trials: tuple[Trial, ...]
+    why: str
+    kinds: Mapping[str, Trial] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The labelled rows that one selection may see.
+
+    Attributes:
+        features: of these rows, by source.
+        labels: of these rows.
+        folds: (n,) the fold in which each row is held out while choosing.
+        units: (n,) rows of one unit are not independent of each other.
+        metric: headline metric.
+        rows: (n,) of the task; only what trains needs them.
+    """
+
+    features: Mapping[str, Table]
+    labels: Labels
+    folds: IntArray
+    units: IntArray
+    metric: str
+    rows: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def score(self, predictions: FloatArray) -> float:
+        """Return the headline metric of (n, K) out-of-fold probabilities or (n, 1) values.
+
+        Rows of NaN don't count.
+        """
+        labels = self.labels
+        known = np.isfinite(predictions).all(axis=1)
+        shown = predictions[:, 0] if labels.kind == "regression" else predictions
+        return score(
+            self.metric,
+            labels.kind,
+            labels.values[known],
+            shown[known],
+            labels.weights[known],
+            self.folds[known],
+        )
+
+
+def told_apart_by(best: Trial, other: Trial, units: IntArray) -> float:
+    """Return the paired difference of mean losses in standard errors, over independent units.
+
+    Only rows count that judged both.
+    """
+    both = best.judged & other.judged
+    differences = other.losses[both] - best.losses[both]
+    error = standard_error(differences, units[both])
+    mean = float(differences.mean())
+    return mean / error if error > 0.0 else (0.0 if mean <= 0.0 else np.inf)
+
+
+def standard_error(values: FloatArray, units: IntArray) -> float:
+    """Return the standard error of a mean over rows, of which those of one unit hang together."""
+    _, own = np.unique(units, return_inverse=True)
+    centred = np.bincount(own, weights=values - values.mean())
+    k = len(centred)
+    return float(np.sqrt(k / max(k - 1, 1) * np.sum(centred**2)) / len(values))
+
+
+def luck(trials: int) -> float:
+    """Return by how many standard errors the lowest of so many losses is low by luck alone."""
+    return float(np.sqrt(2.0 * np.log(trials)))
