@@ -1,6 +1,10 @@
 """Fixtures for every room: a cache of one's own, and the shared data where it is."""
 
+import json
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,3 +82,37 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
         return folder
     finally:
         patch.undo()
+
+
+@pytest.fixture
+def together(tmp_path: Path) -> Callable[[str], list[dict[str, object]]]:
+    """Give a runner of code in two processes of one run, on the CPU.
+
+    The code puts what it found into the dictionary `found`; the runner returns both dictionaries,
+    with the exit status under `status` and the text of errors under `errors`.
+    """
+
+    def run(code: str) -> list[dict[str, object]]:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = str(probe.getsockname()[1])
+        started = []
+        for rank in ("0", "1"):
+            told = tmp_path / f"told-{rank}.json"
+            whole = f"import json\nfound = {{}}\n{code}\njson.dump(found, open({str(told)!r}, 'w'))"
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+            meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+            process = subprocess.Popen(
+                [sys.executable, "-c", whole],
+                env={**os.environ, **place, **meet, "ACCELERATE_USE_CPU": "true"},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append((process, told))
+        results = []
+        for process, told in started:
+            errors = process.communicate(timeout=120)[1]
+            found = json.loads(told.read_text()) if told.is_file() else {}
+            results.append({**found, "status": process.returncode, "errors": errors})
+        return results
+
+    return run
