@@ -92,3 +92,95 @@ def test_a_record_that_is_no_recipe_is_refused(changes):
     assert Recipe.from_record(GOOD) == recipe_of({})
     with pytest.raises(SourceError, match="preprocessing"):
         Recipe.from_record(GOOD | changes)
+
+
+def gradient_picture(height=90, width=130):
+    """Red grows to the right, green downwards; blue is even."""
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns * 255 // width, rows * 255 // height, np.full_like(rows, 128)], 2)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+WAYS = ["center", "squash", "border"]
+
+
+def view_recipe(mode, side=24):
+    return recipe_of(
+        {"input_size": (3, side, side), "crop_mode": mode, "interpolation": "bilinear"}
+    )
+
+
+@pytest.mark.parametrize("mode", WAYS)
+def test_views_without_strength_are_those_of_evaluation(mode):
+    picture, recipe = gradient_picture(), view_recipe(mode)
+    view = recipe.augment(picture, np.random.default_rng(0), 0.0)
+    np.testing.assert_array_equal(view, recipe.apply(picture))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    mode=st.sampled_from(WAYS),
+    strength=st.floats(0.01, 1),
+    seed=st.integers(0, 1000),
+)
+def test_views_of_any_picture_are_inputs_and_the_state_alone_decides_them(
+    height, width, mode, strength, seed
+):
+    picture, recipe = gradient_picture(height, width), view_recipe(mode)
+    first, second = (
+        recipe.augment(picture, np.random.default_rng(seed), strength) for _ in range(2)
+    )
+    assert first.shape == (3, 24, 24)
+    assert first.dtype == np.float32
+    np.testing.assert_array_equal(first, second)
+    table = recipe._table()
+    assert (first.min(axis=(1, 2)) >= table[:, 0]).all()
+    assert (first.max(axis=(1, 2)) <= table[:, 255]).all()
+
+
+def test_views_are_parts_of_the_stated_size_flipped_half_of_the_time():
+    """Read off the gradients: how much of the picture a view spans, and which way it runs."""
+    side = 240
+    picture = gradient_picture(side, side)
+    recipe = Recipe((24, 24), "exact", (24, 24), "bilinear", (0.0,) * 3, (1.0,) * 3)
+    random = np.random.default_rng(5)
+    shares, flips, aspects = [], [], []
+    for _ in range(400):
+        box = recipe._part(side, side, random.random(4), 1.0)
+        wide, high = box[2] - box[0], box[3] - box[1]
+        assert 0 <= box[0] < box[2] <= side
+        assert 0 <= box[1] < box[3] <= side
+        shares.append(wide * high / side**2)
+        aspects.append(wide / high)
+        view = recipe.augment(picture, random, 1.0)
+        flips.append(view[0, :, 0].mean() > view[0, :, -1].mean())
+    assert 0.34 < min(shares) < 0.45
+    assert 0.9 < max(shares) <= 1
+    assert 0.74 < min(aspects) < 0.85
+    assert 1.2 < max(aspects) < 1.34
+    assert 0.42 < np.mean(flips) < 0.58
+
+
+def test_colours_change_about_the_mean_as_the_formula_says():
+    from retarget.sources.recipe import GREY, _recoloured
+
+    pixels = np.random.default_rng(0).integers(90, 160, (20, 20, 3)).astype(np.uint8)
+    factors = np.array([0.9, 1.2, 0.7])
+    found = np.asarray(_recoloured(Image.fromarray(pixels), factors), dtype=float)
+    grey = (pixels @ np.array(GREY))[..., None]
+    expected = grey + factors[2] * (pixels - grey)
+    expected = factors[0] * (grey.mean() + factors[1] * (expected - grey.mean()))
+    np.testing.assert_allclose(found, expected, atol=1.0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(8, 300), st.sampled_from(WAYS))
+def test_a_scaled_recipe_keeps_its_proportions(side, mode):
+    recipe = view_recipe(mode, 224)
+    scaled = recipe.scaled(side)
+    assert scaled.size == (side, side)
+    assert abs(scaled.to[0] - recipe.to[0] * side / 224) <= 0.5
+    assert recipe.scaled(224) == recipe
+    assert scaled.apply(gradient_picture()).shape == (3, side, side)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,6 +56,10 @@ class PixelEncoder(Encoder):
     def prepare(self, raw: Any) -> Tensor:
         """Return an RGB picture squashed to (3, 64, 64), 0 to 1."""
         return torch.from_numpy(RECIPE.apply(raw))
+
+    def augment(self, raw: Any, random: np.random.Generator, strength: float) -> Tensor:
+        """Return an RGB picture squashed to (3, 64, 64), changed at random: `Recipe.augment`."""
+        return torch.from_numpy(RECIPE.augment(raw, random, strength))
 
     def preprocessing(self) -> Mapping[str, Any]:
         """Return the recipe of `prepare`, JSON-able."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -19,6 +19,12 @@ Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lan
 
 MAX_SIDE = 8192
 DETAIL = 640
+
+# Augmentation at strength 1: the least share of a view, its aspect, and the change of colours.
+LEAST_SHARE = 0.35
+ASPECT = 4 / 3
+JITTER = 0.3
+GREY = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,64 @@ class Recipe:
         if (width, height) != picture.size:
             method = Image.Resampling[self.interpolation.upper()]
             picture = picture.resize((width, height), method)
-        pixels = np.asarray(_middle(picture, self.size, self.offset, self.fill))
+        return self._normalised(_middle(picture, self.size, self.offset, self.fill))
+
+    def augment(
+        self, picture: "Image.Image", random: np.random.Generator, strength: float
+    ) -> FloatArray:
+        """Return an RGB picture as (3, h, w) float32, changed at random as for training.
+
+        A part of the picture, of 1 − 0.65 · strength to all of the area that `apply` keeps and of
+        an aspect within 3/4 to 4/3 of its, is resized to the input's size; flipped left to right
+        half of the time; its brightness, contrast and saturation change by up to 30% · strength.
+        `strength` is from 0, which is `apply`, to 1. Takes eight numbers from `random`.
+        """
+        from PIL import Image
+
+        drawn = random.random(8)
+        if not strength:
+            return self.apply(picture)
+        if picture.mode != "RGB":
+            picture = picture.convert("RGB")
+        box = self._part(picture.height, picture.width, drawn[:4], strength)
+        method = Image.Resampling[self.interpolation.upper()]
+        if self.resize == "contain":
+            part = picture.crop((int(box[0]), int(box[1]), math.ceil(box[2]), math.ceil(box[3])))
+            height, width = self.resized(part.height, part.width)
+            view = part.resize((width, height), method)
+        else:
+            view = picture.resize((self.size[1], self.size[0]), method, box=box)
+        if drawn[4] < 0.5:
+            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        view = _recoloured(view, 1 + JITTER * strength * (2 * drawn[5:] - 1))
+        return self._normalised(_middle(view, self.size, self.offset, self.fill))
+
+    def _part(
+        self, height: int, width: int, drawn: FloatArray, strength: float
+    ) -> tuple[float, float, float, float]:
+        """Return the box (left, top, right, bottom) of a view, from four numbers of 0 to 1."""
+        high, wide = float(height), float(width)
+        if self.resize in ("shorter", "cover"):  # which keep the middle, of the input's aspect
+            shape = self.size[1] / self.size[0]
+            high, wide = min(high, wide / shape), min(wide, high * shape)
+        share = 1 - (1 - LEAST_SHARE) * strength * float(drawn[0])
+        aspect = ASPECT ** (strength * (2 * float(drawn[1]) - 1))
+        high = min(float(height), max(1.0, high * math.sqrt(share / aspect)))
+        wide = min(float(width), max(1.0, wide * math.sqrt(share * aspect)))
+        left, top = (width - wide) * float(drawn[2]), (height - high) * float(drawn[3])
+        return left, top, min(left + wide, float(width)), min(top + high, float(height))
+
+    def scaled(self, side: int) -> "Recipe":
+        """Return the recipe for inputs whose longer side is `side`, all else in proportion."""
+        factor = side / max(self.size)
+        size, to = (
+            (max(1, round(pair[0] * factor)), max(1, round(pair[1] * factor)))
+            for pair in (self.size, self.to)
+        )
+        return replace(self, size=size, to=to)
+
+    def _normalised(self, picture: "Image.Image") -> FloatArray:
+        pixels = np.asarray(picture)
         table = self._table()
         return np.stack([table[c].take(pixels[:, :, c]) for c in range(3)])
 
@@ -139,6 +202,19 @@ def _middle(
         (round(down / 2), round(right / 2)) if offset == "round" else (down // 2, right // 2)
     )
     return picture.crop((left, top, left + width, top + height))
+
+
+def _recoloured(picture: "Image.Image", factors: FloatArray) -> "Image.Image":
+    """Scale a picture's brightness, contrast (about its mean grey) and saturation, in one pass."""
+    brightness, contrast, saturation = (float(factor) for factor in factors)
+    mean = float(np.asarray(picture).mean(axis=(0, 1)) @ GREY)
+    offset = brightness * (1 - contrast) * mean
+    matrix: list[float] = []
+    for channel in range(3):
+        row = [(1 - saturation) * grey for grey in GREY]
+        row[channel] += saturation
+        matrix += [brightness * contrast * value for value in row] + [offset]
+    return picture.convert("RGB", tuple(matrix))
 
 
 def _read(record: Mapping[str, Any]) -> Recipe:

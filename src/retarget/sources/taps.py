@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,6 +78,10 @@ class LayeredEncoder(Encoder):
     def prepare(self, raw: Any) -> Tensor:
         """Return an RGB picture as (3, h, w) float32. Safe to call from several threads."""
         return torch.from_numpy(self.recipe.apply(raw))
+
+    def augment(self, raw: Any, random: np.random.Generator, strength: float) -> Tensor:
+        """Return an RGB picture as (3, h, w) float32, changed at random: `Recipe.augment`."""
+        return torch.from_numpy(self.recipe.augment(raw, random, strength))
 
     def preprocessing(self) -> Mapping[str, Any]:
         """Return the recipe of `prepare`, JSON-able: `Recipe` says how to follow it."""
