@@ -85,3 +85,26 @@ def test_separable_rows_stay_finite_at_strengths_that_hardly_bind(columns):
         if columns == 2:
             z = z - solution[0, 0, :-1] * x[:, 0] - solution[0, 0, -1]
         assert ((z > 0) == y).all()
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_any_start_leads_to_the_same_minimum(columns):
+    rng = np.random.default_rng(columns)
+    x, y = rng.normal(size=(40, 6)).astype(np.float32), np.arange(40) % 3
+    target = (y[None] == 1 if columns == 1 else np.eye(3)[y].T).astype(np.float32)
+    weights = np.full((2, 40), 1 / 40, np.float32)
+    problems = Problems(x, target[None], weights, np.ones((2, columns), bool))
+    start = 5 * rng.normal(size=(2, columns, 7))
+    best, _, objective = exact(x, target.astype(float), weights[0], 1e-2)
+    for solution in (*solve_path(problems, (1e-2,), start), *solve_path(problems, (1e-2,))):
+        for own in solution:
+            assert objective(own.astype(float).ravel())[0] <= best * (1 + 2e-5) + 1e-6
+
+
+def test_a_start_moves_no_column_that_takes_no_part():
+    x, target = np.eye(4, 2, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 1, 0, 1]].T[None]
+    weights, present = np.full((1, 4), 0.25, np.float32), np.array([[True, True, False]])
+    problems = Problems(x, target, weights, present)
+    (solution,) = solve_path(problems, (1e-2,), np.ones((1, 3, 3)))
+    assert not solution[0, 2].any()
+    assert solution[0, 0].any()

@@ -124,6 +124,27 @@ def test_wide_features_that_are_not_rotated_give_the_same(monkeypatch):
     np.testing.assert_allclose(log_softmax(rotated[1]), log_softmax(plain[1]), atol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("kind", "classes"),
+    [("classification", 2), ("classification", 4), ("classification", 5), ("multilabel", 3)],
+)
+def test_a_fit_after_its_choice_is_the_fit_alone(kind, classes):
+    rng = np.random.default_rng(classes)
+    x, y = draw(rng, 150, 20, min(classes, 4), 0.7)
+    values = np.eye(3)[y % 3] if kind == "multilabel" else y
+    labels, probe = Labels(kind, values, classes, rng.uniform(0.5, 2, 150)), Probe("balanced")
+    fresh = Labels(kind, values[::-1], classes, labels.weights)
+    probe.cross_fit(x[:-1], labels.take(np.arange(149)), np.arange(149) % 5)
+    alone, other = (probe.fit(x, told, 1e-3).outputs(x) for told in (labels, fresh))
+    chosen = Probe("balanced", (1e-2, 1e-3))
+    chosen.cross_fit(x, labels, np.arange(150) % 5)
+    np.testing.assert_array_equal(probe.fit(x, labels, 1e-3).outputs(x), alone)
+    np.testing.assert_array_equal(chosen.fit(x, fresh, 1e-3).outputs(x), other)
+    after = chosen.fit(x, labels, 1e-3).outputs(x)
+    assert (after != alone).any()
+    np.testing.assert_allclose(log_softmax(after), log_softmax(alone), atol=0.02)
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_labels_are_told_one_against_the_rest(balanced):
     rng = np.random.default_rng(0)

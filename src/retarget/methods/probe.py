@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from retarget.core.hashing import hash_bytes
 from retarget.core.types import BoolArray, FloatArray, IntArray, Kind
 from retarget.methods.base import Labels, Method, register_method
 from retarget.methods.heads import LinearHead
@@ -22,7 +21,30 @@ ROTATE_UP_TO = 1500
 STRIDE = 5.0
 REMEMBERED_UP_TO = 1 << 23
 
-_last: dict[str, Rotation] = {}
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the last `cross_fit` found, from which the fit that follows it starts.
+
+    Attributes:
+        means: by strength, the mean over folds of weights and biases, (1, K, r + 1).
+    """
+
+    probe: "Probe"
+    rows: FloatArray
+    rotation: Rotation | None
+    labels: Labels
+    means: dict[float, FloatArray]
+
+    def start(self, probe: "Probe", labels: Labels, setting: float) -> FloatArray | None:
+        """Return a start for a fit on the same rows, if its problem is the same too."""
+        same = probe == self.probe and labels.kind == self.labels.kind
+        for name in ("values", "weights"):
+            same = same and np.array_equal(getattr(labels, name), getattr(self.labels, name))
+        return self.means.get(setting) if same else None
+
+
+_last: list[_Choice] = []
 
 
 @register_method
@@ -68,30 +90,40 @@ class Probe(Method):
                     found[s, ~fold, 0] = x[~fold] @ slopes + constant
             return found
         rows = _centred(x, _mean(x))
-        if min(rows.shape) <= ROTATE_UP_TO:
-            rows = _rotated(rows).coordinates
+        rotation = _rotated(rows)
+        used = rows if rotation is None else rotation.coordinates
+        means = np.zeros((len(found), 1, labels.outputs, used.shape[1] + 1))
         at_once = max(1, NUMBERS_AT_ONCE // (len(x) * labels.outputs))
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once]
-            path = _path(rows, labels, part, self.settings(labels), self.class_weight)
+            path = _path(used, labels, part, self.settings(labels), self.class_weight)
             for s, (weight, bias) in enumerate(path):
+                means[s] += _joined(weight, bias).sum(axis=0) / len(kept)
                 for fold, w, b in zip(part, weight, bias, strict=True):
-                    found[s, ~fold] = rows[~fold] @ w.T.astype(np.float32) + b
+                    found[s, ~fold] = used[~fold] @ w.T.astype(np.float32) + b
+        by_strength = dict(zip(self.settings(labels), means, strict=True))
+        own = labels.take(np.arange(len(x)))
+        _remember(_Choice(self, rows, rotation, own, by_strength))
         return found
 
     def fit(self, x: FloatArray, labels: Labels, setting: float) -> LinearHead:
-        """Return the head fitted on all rows with one strength."""
+        """Return the head fitted on all rows with one strength.
+
+        Right after a `cross_fit` of the same examples it starts from what that found, and is
+        the same within the tolerance of the solver.
+        """
         everything = np.ones((1, len(x)), dtype=bool)
         if labels.kind == "regression":
             slopes, constant = _ridge(x, labels, everything[0]).solve(setting)
             return LinearHead(slopes[None].astype(np.float32), np.array([constant]))
         centre = _mean(x)
         rows = _centred(x, centre)
-        rotation = _rotated(rows) if min(rows.shape) <= ROTATE_UP_TO else None
+        rotation = _rotated(rows)
         used = rows if rotation is None else rotation.coordinates
-        *_, (weights, biases) = _path(
-            used, labels, everything, _down_to(setting), self.class_weight
-        )
+        last = _remembered(rows)
+        start = last.start(self, labels, setting) if last else None
+        strengths = _down_to(setting) if start is None else (setting,)
+        *_, (weights, biases) = _path(used, labels, everything, strengths, self.class_weight, start)
         weight = weights[0] if rotation is None else rotation.back(weights[0])
         weight = weight.astype(np.float32)
         return LinearHead(weight, biases[0] - weight @ centre)
@@ -105,15 +137,20 @@ def _centred(x: FloatArray, centre: FloatArray) -> FloatArray:
     return np.asarray(x - centre.astype(np.float32), dtype=np.float32)
 
 
-def _rotated(rows: FloatArray) -> Rotation:
-    """Return the rotation of rows, at once if they are the last ones: a fit follows its choice."""
-    if rows.size > REMEMBERED_UP_TO:
-        return rotate(rows)
-    key = hash_bytes(repr(rows.shape).encode(), rows.tobytes())
-    found = _last.get(key) or rotate(rows)
-    _last.clear()
-    _last[key] = found
-    return found
+def _rotated(rows: FloatArray) -> Rotation | None:
+    """Return the rotation of rows, at once if they are the last ones; None if it costs more."""
+    if min(rows.shape) > ROTATE_UP_TO:
+        return None
+    last = _remembered(rows)
+    return rotate(rows) if last is None else last.rotation
+
+
+def _remember(choice: _Choice) -> None:
+    _last[:] = [choice] if choice.rows.size <= REMEMBERED_UP_TO else []
+
+
+def _remembered(rows: FloatArray) -> _Choice | None:
+    return _last[0] if _last and np.array_equal(_last[0].rows, rows) else None
 
 
 def _down_to(setting: float) -> tuple[float, ...]:
@@ -133,23 +170,27 @@ def _path(
     kept: BoolArray,
     strengths: tuple[float, ...],
     class_weight: Literal["balanced"] | None,
+    start: FloatArray | None = None,
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Yield weight (F, K, r) and bias (F, K) for each strength, of fits on `kept` (F, n) rows."""
+    """Yield weight (F, K, r) and bias (F, K) for each strength, of fits on `kept` (F, n) rows.
+
+    The first strength starts from `start` (F, K, r + 1), both joined, or from zero.
+    """
     one_hot = labels.columns()
     weights: FloatArray = np.where(kept, np.asarray(labels.weights, dtype=np.float64), 0)
     held, total = weights @ one_hot, weights.sum(axis=1, keepdims=True)
     if labels.kind == "multilabel":
-        return _labels_path(rows, one_hot, weights, strengths, class_weight)
+        return _labels_path(rows, one_hot, weights, strengths, class_weight, start)
     if class_weight == "balanced":
         weights = weights * ((1 / np.where(held > 0, held, np.inf)) @ one_hot.T)
     present: BoolArray = held > 0
     if labels.outputs == 2:
-        solved = _two_class_path(rows, one_hot, weights, present, strengths)
+        solved = _two_class_path(rows, one_hot, weights, present, strengths, start)
     else:
         several = np.asarray(present.sum(axis=1) > 1)[:, None]
         targets = one_hot.T[None].astype(np.float32)
         problems = Problems(rows, targets, _shares(weights * several), present)
-        solved = solve_path(problems, strengths)
+        solved = solve_path(problems, strengths, start)
     return (_with_absent(w, present, total) for w in solved)
 
 
@@ -159,12 +200,14 @@ def _two_class_path(
     weights: FloatArray,
     present: BoolArray,
     strengths: tuple[float, ...],
+    start: FloatArray | None,
 ) -> Iterator[FloatArray]:
     """Yield (F, 2, r + 1) from one column u: the two are -u / 2 and u / 2, so |W|² = |u|² / 2."""
     both = np.asarray(present.all(axis=1))[:, None]
     target = one_hot[:, 1].astype(np.float32)[None, None]
     problems = Problems(rows, target, _shares(weights * both), both)
-    for u in solve_path(problems, tuple(s / 2 for s in strengths)):
+    apart = None if start is None else start[:, 1:] - start[:, :1]
+    for u in solve_path(problems, tuple(s / 2 for s in strengths), apart):
         yield np.concatenate([-u / 2, u / 2], axis=1)
 
 
@@ -174,6 +217,7 @@ def _labels_path(
     weights: FloatArray,
     strengths: tuple[float, ...],
     class_weight: Literal["balanced"] | None,
+    start: FloatArray | None,
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Yield weight (F, K, r) and bias (F, K): a problem for every fold and label."""
     folds, labels = len(weights), held.shape[1]
@@ -188,9 +232,14 @@ def _labels_path(
     targets = np.tile(held.T, (folds, 1))[:, None, :].astype(np.float32)
     problems = Problems(rows, targets, _shares(each), mixed.reshape(-1, 1))
     one_sided = np.log((with_label + 0.5) / (np.maximum(without, 0) + 0.5))
-    for solved in solve_path(problems, strengths):
+    apart = None if start is None else start.reshape(folds * labels, 1, -1)
+    for solved in solve_path(problems, strengths, apart):
         w = solved.reshape(folds, labels, -1).astype(np.float64)
         yield w[..., :-1], np.where(mixed, w[..., -1], one_sided)
+
+
+def _joined(weight: FloatArray, bias: FloatArray) -> FloatArray:
+    return np.concatenate([weight, bias[..., None]], axis=-1)
 
 
 def _shares(weights: FloatArray) -> FloatArray:
