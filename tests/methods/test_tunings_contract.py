@@ -1,0 +1,146 @@
+"""What every registered tuning promises, on a CNN, a ViT and a user's own encoder."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retarget.methods import course
+from retarget.methods.losses import calibrated, example_losses
+from retarget.methods.tuning import TUNINGS
+from retarget.sources.registry import resolve
+
+for _room in ("finetune", "lora", "scratch"):
+    importlib.import_module(f"retarget.methods.{_room}")
+
+NAMES = ("bitfit", "dora", "finetune", "ia3", "lora", "norms", "scratch")
+ENCODERS = ("test_vit", "test_resnet")
+# What the toy wants: its weights have further to go than pretrained ones.
+RATES = {
+    "test_vit": {"finetune": 1e-3, "bitfit": 1e-3, "lora": 5e-3, "dora": 5e-3, "scratch": 5e-3},
+    "test_resnet": {"finetune": 5e-3, "bitfit": 5e-3, "scratch": 5e-3},
+}
+SETTINGS = {"epochs": 6, "batch": 8, "augment": 0.0, "refit": False}
+
+
+def tuning(name: str, encoder: str = "test_vit", **settings):
+    return TUNINGS[name](**{"lr": RATES[encoder].get(name, 2e-2), **SETTINGS, **settings})
+
+
+@pytest.fixture(scope="module", params=[(n, e) for n in NAMES for e in ENCODERS], ids="-".join)
+def tuned(request, toy, tmp_path_factory):
+    """A tuning, what it was given, and what it found, once for all tests that only look."""
+    name, encoder = request.param
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RETARGET_CACHE", str(tmp_path_factory.mktemp("tuned")))
+    try:
+        subject = toy.subject(encoder)
+        found = tuning(name, encoder).fit(subject)
+        yield name, subject, found
+    finally:
+        patch.undo()
+
+
+def outputs(uri, member, subject, rows):
+    """What a run predicts: the source opened by its URI, the member on its features."""
+    encoder = resolve(uri).load()
+    batch = torch.stack([encoder.prepare(subject.inputs.references[i]) for i in rows])
+    with torch.inference_mode():
+        found = encoder.pooled(batch, subject.pooling)
+    return member.outputs(lambda layer: found[layer].numpy()) * member.temperature
+
+
+def mean_loss(subject, outputs):
+    labels = subject.labels.take(subject.judging)
+    return float(example_losses(labels, calibrated(labels, outputs)[1]).mean())
+
+
+def test_every_registered_tuning_is_in_this_suite():
+    assert {*NAMES, "small-cnn"} == set(TUNINGS)
+
+
+def test_it_learns_what_frozen_features_do_not_tell(tuned):
+    _, subject, found = tuned
+    assert mean_loss(subject, found.validation) < 0.98 * found.epochs[0].validation_loss
+
+
+def test_the_written_encoder_and_head_predict_as_they_were_judged(tuned):
+    _, subject, found = tuned
+    made = outputs(found.uri, found.member, subject, subject.judging)
+    np.testing.assert_allclose(made, found.validation, atol=2e-4, rtol=1e-4)
+
+
+def test_the_head_is_saved_under_the_name_of_the_method(tuned):
+    name, subject, found = tuned
+    assert found.member.method == name
+    assert found.member.layers == (resolve(found.uri).load().layers[-1].name,)
+    assert found.member.head.arrays()["weight"].shape[0] == subject.labels.outputs
+
+
+def test_dropout_and_batch_statistics_are_off_at_prediction(tuned):
+    _, subject, found = tuned
+    encoder = resolve(found.uri).load()
+    assert not any(module.training for module in encoder.modules())
+    one = outputs(found.uri, found.member, subject, subject.judging[:1])
+    np.testing.assert_allclose(one, found.validation[:1], atol=2e-4, rtol=1e-4)
+
+
+def test_the_written_encoder_keeps_the_preprocessing_of_its_source(tuned):
+    _, subject, found = tuned
+    own, source = resolve(found.uri).load(), subject.source.load()
+    picture = subject.inputs.references[0]
+    assert own.preprocessing() == source.preprocessing()
+    torch.testing.assert_close(own.prepare(picture), source.prepare(picture), rtol=0, atol=0)
+
+
+def test_the_written_encoder_says_where_it_is_from(tuned):
+    name, subject, found = tuned
+    source = resolve(found.uri)
+    assert source.fingerprint not in (subject.source.fingerprint, "")
+    assert "this task" in source.facts.trained_on
+    assert source.facts.licence == "mit"
+    assert TUNINGS[name].from_random == ("toys" not in source.facts.trained_on)
+
+
+def test_settings_are_told_with_nothing_left_open(tuned):
+    import json
+
+    _, _, found = tuned
+    assert json.loads(json.dumps(found.settings)) == found.settings
+    assert found.settings["lr"] > 0 and found.settings["epochs"] == 6
+    assert 0 < found.cost.trainable <= found.cost.parameters
+
+
+def test_the_same_asked_again_is_read_and_not_trained(tuned, monkeypatch):
+    name, subject, found = tuned
+    monkeypatch.setenv("RETARGET_CACHE", str(Path(found.uri.removeprefix("file:")).parents[2]))
+    monkeypatch.setattr(course, "train", lambda *_, **__: pytest.fail("it was trained again"))
+    again = tuning(name, subject.source.blueprint.architecture).fit(subject)
+    np.testing.assert_array_equal(again.validation, found.validation)
+    for key, value in found.member.head.arrays().items():
+        np.testing.assert_array_equal(again.member.head.arrays()[key], value)
+    assert (again.uri, again.epochs, again.taken) == (found.uri, found.epochs, found.taken)
+    assert (again.settings, again.cost, again.adapter) == (
+        found.settings,
+        found.cost,
+        found.adapter,
+    )
+
+
+@pytest.mark.parametrize("name", ["finetune", "lora", "scratch"])
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(
+    name, toy, tmp_path, monkeypatch
+):
+    subject = toy.subject("test_vit", n=24, judging=8)
+    found = []
+    for i, seed in enumerate((0, 0, 1)):
+        monkeypatch.setenv("RETARGET_CACHE", str(tmp_path / str(i)))
+        torch.rand(i)  # the global state is nobody's
+        made = tuning(name, epochs=2, augment=1.0).fit(replace(subject, seed=seed))
+        losses = [(e.loss, e.validation_loss) for e in made.epochs]
+        found.append((losses, resolve(made.uri).fingerprint, made.validation.tolist()))
+    assert found[0] == found[1]
+    assert found[0][0] != found[2][0]
