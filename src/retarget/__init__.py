@@ -20,11 +20,23 @@ if TYPE_CHECKING:
     from retarget.api import load_run as load_run
     from retarget.api import open_task as open_task
     from retarget.core.errors import RetargetError as RetargetError
+    from retarget.methods.callbacks import Callback as Callback
+    from retarget.methods.finetune import FineTune as FineTune
+    from retarget.methods.lora import Lora as Lora
+    from retarget.methods.probe import Probe as Probe
+    from retarget.methods.scratch import Scratch as Scratch
     from retarget.run import Run as Run
+    from retarget.sources.own import own_source as own_source
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Callback": "retarget.methods.callbacks",
+    "FineTune": "retarget.methods.finetune",
+    "Lora": "retarget.methods.lora",
+    "Probe": "retarget.methods.probe",
+    "Scratch": "retarget.methods.scratch",
+    "own_source": "retarget.sources.own",
     "Run": "retarget.run",
     "RetargetError": "retarget.core.errors",
     "compare": "retarget.api",
@@ -35,7 +47,10 @@ _HOME = {
     "open_task": "retarget.api",
 }
 
-__all__ = ["RetargetError", "Run", "compare", "evaluate", "fit", "inspect", "load_run", "open_task"]
+__all__ = [
+    "Callback", "FineTune", "Lora", "Probe", "RetargetError", "Run", "Scratch", "compare",
+    "evaluate", "fit", "inspect", "load_run", "open_task", "own_source",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from retarget.core.clock import Clock
 from retarget.core.config import DataConfig, FitConfig
 from retarget.core.errors import UsageError
 from retarget.core.paths import cache_dir, folder_megabytes
+from retarget.core.processes import barrier, broadcast, is_main
 from retarget.core.types import Modality
 from retarget.evaluation.results import Evaluation
 from retarget.features.material import Material, gather
@@ -92,13 +93,13 @@ def fit(
     """
     clock = Clock()
     config = asked(data, config, options)
-    folder = Path(config.out) if config.out else free_name(Path(DEFAULT_RUN))
+    folder = Path(config.out) if config.out else Path(broadcast(str(free_name(Path(DEFAULT_RUN)))))
     check_place(folder, config.force, apart_from=Path(config.data) if config.data else None)
     with clock("reading"):
         task = data if isinstance(data, Task) else read_task(data, **reading(config))
     wanted = sources_for(task, config)
     with FreshProcess() as fresh:
-        if _are_new(wanted, config):
+        if is_main() and _are_new(wanted, config):
             fresh.start()
         with clock("extraction"):
             material = _gather(task, wanted, config)
@@ -113,11 +114,12 @@ def fit(
             material = _with_random(material, chosen, config)
             baselines = judge_baselines(study, material, config, workshop, chosen)
         fitted = Fitted(config, material, study, ours, baselines, clock)
-        with new_run(folder, config.force) as stage:
-            write_run(fitted, stage, fresh)
-    run = Run(folder)
-    run.report()
-    return run
+        if is_main():
+            with new_run(folder, config.force) as stage:
+                write_run(fitted, stage, fresh)
+            Run(folder).report()
+        barrier()
+    return Run(folder)
 
 
 def load_run(folder: str | Path) -> Run:

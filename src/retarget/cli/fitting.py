@@ -8,6 +8,7 @@ import typer
 from retarget.cli import options
 from retarget.cli.output import console, say_json, shown_progress
 from retarget.core.errors import UsageError
+from retarget.core.processes import is_main
 
 Listed = list[str] | None
 
@@ -43,11 +44,19 @@ def fit(
         Listed, typer.Option("--layer", help="Layer by name, 'last', 'all', or a+b; repeatable.")
     ] = None,
     method: Annotated[
-        Listed, typer.Option("--method", help="probe, prototype, knn; repeatable.")
+        Listed,
+        typer.Option(
+            "--method",
+            help="probe, prototype, knn; finetune, lora, dora, ia3, bitfit, norms, scratch, "
+            "small-cnn; repeatable, or with commas.",
+        ),
     ] = None,
     baseline: Annotated[
         Listed,
-        typer.Option("--baseline", help="majority, pixels, random; repeatable; 'none' for none."),
+        typer.Option(
+            "--baseline",
+            help="majority, pixels, random, scratch, small-cnn; repeatable; 'none' for none.",
+        ),
     ] = None,
     metric: Annotated[
         str | None,
@@ -79,6 +88,26 @@ def fit(
     follow_links: options.Links = None,
     engine: options.Engine = None,
     device: options.Device = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Of training, at most; by the data if not said.")
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option("--lr", help="Learning rate of training, or 'auto' to find it.")
+    ] = None,
+    from_layer: Annotated[
+        str | None,
+        typer.Option("--from", help="First layer to fine-tune, how many of the last, or 'all'."),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="For all training together: 90s, 5m, 1h.")
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option("--track", help="Log trainings: tensorboard or mlflow.")
+    ] = None,
+    robustness: Annotated[
+        bool | None,
+        typer.Option(help="Judge under corruption too; with training if not said."),
+    ] = None,
     learning_curve: Annotated[
         bool | None, typer.Option(help="Measure what more labels would bring; done if not said.")
     ] = None,
@@ -89,8 +118,8 @@ def fit(
         "data": data,
         "sources": source,
         "layers": layer,
-        "methods": method,
-        "baselines": [b for b in baseline if b != "none"] if baseline else None,
+        "methods": _parted(method),
+        "baselines": [b for b in _parted(baseline) or [] if b != "none"] if baseline else None,
         "metric": metric,
         "pooling": pooling,
         "class_weight": class_weight,
@@ -102,10 +131,21 @@ def fit(
         "engine": engine,
         "device": device,
         "learning_curve": learning_curve,
+        "epochs": epochs,
+        "lr": lr,
+        "from_layer": from_layer,
+        "time": time,
+        "track": track,
+        "robustness": robustness,
     }
     told |= options.reading_options(kind, column, domains, strict, follow_links)
     given = {name: value for name, value in told.items() if value is not None}
     _fit({**(_read_config(Path(config)) if config else {}), **given}, json)
+
+
+def _parted(told: Listed) -> Listed:
+    """Return options that were given several times, or with commas, one by one."""
+    return [name.strip() for one in told for name in one.split(",")] if told else None
 
 
 def _fit(told: dict[str, Any], as_json: bool) -> None:
@@ -116,6 +156,8 @@ def _fit(told: dict[str, Any], as_json: bool) -> None:
         raise UsageError("Name the data: retarget fit DATA, or data: in the configuration.")
     with shown_progress():
         run = api.fit(data, **told)
+    if not is_main():
+        return
     if as_json:
         say_json({"run": str(run.folder), **run.record.as_json()})
         return
