@@ -31,8 +31,8 @@ class Small(Encoder):
         self.second = self._block(4, 6, dropout, norm)
         self.last = nn.Linear(6, 5)
         generator = torch.Generator().manual_seed(seed)
-        for parameter in self.parameters():
-            if parameter.ndim > 1:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1 or name.endswith("bias"):
                 parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 3)
         self.layers = (Layer("first", 4), Layer("second", 6), Layer("pooled", 5))
         self.detail = SIDE
@@ -132,7 +132,8 @@ def trainee(made: Subject, encoder: Encoder | None = None, **rest: Any) -> Train
     made = Trainee(encoder or Small(), made.labels.outputs, **rest)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        made.linear.weight.copy_(torch.randn(made.linear.weight.shape, generator=generator) / 5)
+        for parameter in made.linear.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 5)
     return made
 
 

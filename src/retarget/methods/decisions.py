@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from retarget.core.errors import UsageError
-from retarget.methods.modes import has_attention, lies_anyhow
+from retarget.methods.modes import has_attention, likes_channels_last
 from retarget.methods.schedule import augment_for, epochs_for, patience_for
 from retarget.methods.settings import Training
 from retarget.methods.trainee import Trainee
@@ -22,8 +22,9 @@ class Decisions:
 
     Attributes:
         epochs: that the schedule is laid out for.
-        lr: peak of the encoder, `None` where it is still to be found by a range test.
-        head_times: the head's learning rate in those of the encoder.
+        lr: peak of the encoder; where `searches`, what is taken if a range test finds none.
+        searches: whether a range test finds it.
+        head_lr: peak of the head, `None` for ten times that of the encoder.
         patience: epochs.
         augment: strength.
         bf16: whether the forward pass of training steps runs in bf16.
@@ -32,13 +33,18 @@ class Decisions:
     """
 
     epochs: int
-    lr: float | None
-    head_times: float
+    lr: float
+    searches: bool
+    head_lr: float | None
     patience: int
     augment: float
     bf16: bool
     batch_statistics: bool
     channels_last: bool
+
+    def head(self, lr: float) -> float:
+        """Return the peak learning rate of the head beside that of the encoder."""
+        return HEAD_TIMES * lr if self.head_lr is None else self.head_lr
 
     def told(self, how: Training, lr: float, epochs: int) -> dict[str, Any]:
         """Return all settings by name, as used, JSON-able."""
@@ -47,7 +53,7 @@ class Decisions:
             **{name: getattr(how, name) for name in fields},
             "epochs": epochs,
             "lr": lr,
-            "head_lr": lr * self.head_times,
+            "head_lr": self.head(lr),
             "patience": self.patience,
             "augment": self.augment,
             "precision": "bf16" if self.bf16 else "float32",
@@ -70,22 +76,18 @@ def decide(how: Training, subject: Subject, trainee: Trainee, device: torch.devi
             f"cutmix needs inputs with a grid of places; these are {tuple(shape)}. Use mixup."
         )
     epochs = epochs_for(examples) if how.epochs is None else how.epochs
-    lr = None if how.lr == "auto" else how.lr
-    if how.lr is None:
-        lr = ATTENTION_LR if attends else CONVOLUTION_LR
-    times = HEAD_TIMES
-    if how.head_lr is not None:
-        times = how.head_lr / lr if lr else HEAD_TIMES
+    usual = ATTENTION_LR if attends else CONVOLUTION_LR
     statistics = how.batch_statistics
     return Decisions(
         epochs=epochs,
-        lr=lr,
-        head_times=times,
+        lr=how.lr if isinstance(how.lr, int | float) else usual,
+        searches=how.lr == "auto",
+        head_lr=how.head_lr,
         patience=patience_for(epochs) if how.patience is None else how.patience,
         augment=augment_for(examples) if how.augment is None else how.augment,
         bf16=how.precision == "bf16" or (how.precision == "auto" and _has_bf16(device)),
         batch_statistics=not subject.source.facts.pretrained if statistics is None else statistics,
-        channels_last=len(shape) == 3 and not attends and lies_anyhow(trainee.encoder),
+        channels_last=likes_channels_last(trainee.encoder, device),
     )
 
 

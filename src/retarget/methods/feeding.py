@@ -59,9 +59,9 @@ class Feeding:
         if self.cached is None:
             yield from take(self.plain)
             return
-        stream = take(self.cached)
         try:
             # The disk can fail until the first batch is there, and not later.
+            stream = take(self.cached)
             first = next(stream, None)
         except OSError as error:
             self.cached, self._trainee.split = None, None

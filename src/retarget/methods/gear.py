@@ -56,7 +56,7 @@ class Gear:
     def optimiser(self, lr: float) -> AdamW:
         """Return a new optimiser of all parts."""
         named = dict(self.trainee.named_parameters())
-        head_lr, how = lr * self.decided.head_times, self.how
+        head_lr, how = self.decided.head(lr), self.how
         return adamw(named, self.parts, lr, head_lr, how.weight_decay, how.stay_near)
 
     def stepper(self, optimiser: AdamW) -> Stepper:
@@ -75,6 +75,10 @@ class Gear:
         trained = self.trained
         found = {n: p.detach() for n, p in self.trainee.named_parameters() if n in trained}
         return {**found, **dict(self.trainee.named_buffers())}
+
+    def copied(self) -> dict[str, Tensor]:
+        """Return copies of `tensors()` on the CPU."""
+        return {n: t.detach().to("cpu", copy=True) for n, t in self.tensors().items()}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back tensors that are named as those of `tensors()`."""
@@ -140,6 +144,7 @@ def equip(
     objective = objective_of(
         subject.labels, subject.learning, how.label_smoothing, how.class_weight, team.device
     )
+    _start_at_the_mean(trainee, subject)
     feeding = Feeding(trainee, subject, decided)
     gear = Gear(
         trainee,
@@ -155,3 +160,12 @@ def equip(
     last = decided.epochs if epochs is None else epochs
     cut_where_frozen(feeding, trainee, gear.trained, subject, how, last)
     return gear
+
+
+@torch.no_grad()
+def _start_at_the_mean(trainee: Trainee, subject: Subject) -> None:
+    """Have a head of zeros predict the mean of the numbers: it may be far from zero."""
+    labels, linear = subject.labels.take(subject.learning), trainee.linear
+    if labels.kind == "regression" and not linear.weight.any() and not linear.bias.any():
+        mean = float(np.average(labels.values, weights=labels.weights))
+        linear.bias.fill_(mean / float(trainee.spread))

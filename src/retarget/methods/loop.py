@@ -50,7 +50,7 @@ class Loop:
         self._save_seconds = self._judge_seconds = 0.0
         self._callbacks = Callbacks(gear.subject.callbacks)
         self.judge = Judge(gear)
-        self.best = copied(gear.tensors())
+        self.best = gear.copied()
         self.outputs = torch.zeros(0, gear.subject.labels.outputs, dtype=torch.float64)
         state = _fitting(self._checkpoints.load(), gear)
         self.journal = Journal.from_told(state.told["journal"]) if state else _new(gear, epochs)
@@ -158,7 +158,7 @@ class Loop:
             found = self.judge.validation()
             if not journal.history or not found.loss >= journal.best:
                 journal.taken, journal.best = number, found.loss
-                self.best = copied(self._gear.tensors())
+                self.best = self._gear.copied()
                 self.outputs = torch.from_numpy(found.outputs)
         epoch = Epoch(number, loss, found.loss, found.score, lr, self.seconds)
         journal.history.append(epoch)
@@ -243,14 +243,9 @@ class Loop:
                 self._average.values[name].copy_(tensor)
 
 
-def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies on the CPU."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-
-
 def _new(gear: Gear, epochs: int | None) -> Journal:
     decided, subject = gear.decided, gear.subject
-    lr = find_lr(gear) if decided.lr is None else decided.lr
+    lr = find_lr(gear, decided.lr) if decided.searches else decided.lr
     return Journal(
         rows=(len(subject.learning), len(subject.judging)),
         lr=lr,

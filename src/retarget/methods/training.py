@@ -1,6 +1,7 @@
 """`train`: the only gradient loop of the project, from a trainee to what it became."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,11 @@ from retarget.methods.journal import Journal
 from retarget.methods.judging import judged
 from retarget.methods.loop import Loop
 from retarget.methods.memory import PeakMemory
+from retarget.methods.recompute import recomputing
 from retarget.methods.settings import Part, Training
 from retarget.methods.trainee import Trainee
 from retarget.methods.tuning import Epoch, Subject, TrainingCost
+from retarget.sources.timm_encoder import stages
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,11 @@ def train(
         MissingExtraError: several processes without accelerate.
     """
     gear = equip(trainee, parts, subject, how, epochs)
-    with Interruption() as interruption, PeakMemory(gear.team.device) as peak:
+    with (
+        Interruption() as interruption,
+        PeakMemory(gear.team.device) as peak,
+        _sparing(gear),
+    ):
         loop = Loop(gear, key, epochs)
         whole = loop.journal.last * len(subject.learning)
         with progress(subject.title, whole, _unit(subject)) as meter:
@@ -159,3 +166,17 @@ def _put_down(gear: Gear) -> None:
 
 def _unit(subject: Subject) -> str:
     return "images" if subject.inputs.modality == "image" else "examples"
+
+
+def _sparing(gear: Gear) -> AbstractContextManager[None]:
+    """Spare memory where that is wanted. Behind a cut blocks stand in for others, and what would
+    be computed again is not what was."""
+    if not gear.how.recompute:
+        return nullcontext()
+    if gear.trainee.split is not None:
+        gear.feeding.notes.append(
+            "Activations were not recomputed: those of the frozen layers are not kept anyway."
+        )
+        return nullcontext()
+    encoder = gear.trainee.encoder
+    return recomputing([encoder.get_submodule(name) for name in stages(encoder)])
