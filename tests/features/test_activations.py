@@ -19,6 +19,7 @@ from retarget.features.activations import PLAIN, Activations, estimate, passes, 
 from retarget.features.prefix import CPU_BATCH
 from retarget.features.segments import segment_files
 from retarget.features.views import Views, drawn_view
+from retarget.sources.registry import resolve
 
 ORDER = [np.arange(0, 8), np.arange(8, 15), np.arange(15, 20)]
 ROW = 16 + 4 + 4 * 4 * 8 * 8  # id, checksum, numbers
@@ -429,6 +430,7 @@ def test_a_large_row_of_a_cheap_prefix_does_not_pay() -> None:
 
 def test_the_engine_that_began_goes_on(halves: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prefix, "CLEARLY", 0.0)
+    monkeypatch.setattr(prefix, "EXPORT_FROM", 100)
     inputs = halves.inputs_of(halves.pictures(60))
     feed, views, encoder = halves.activations(inputs=inputs, encoder=halves.Halves(exports=True))
     order = [np.arange(30)]
@@ -453,6 +455,7 @@ def test_the_engine_of_whoever_was_faster_is_taken(
     halves: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefix, "CLEARLY", 0.0)
+    monkeypatch.setattr(prefix, "EXPORT_FROM", 100)
     inputs = halves.inputs_of(halves.pictures(60))
     slower, views, _ = halves.activations(inputs=inputs, encoder=halves.Halves(exports=True))
     faster, _, _ = halves.activations(5)
@@ -460,6 +463,21 @@ def test_the_engine_of_whoever_was_faster_is_taken(
     (found,) = slower.evaluation([np.arange(60)])
     assert slower._prefix.engine == "eager"
     assert torch.equal(found, plainly(views, [np.arange(60)], None, 2)[0])
+
+
+@pytest.mark.parametrize("uri", ["random:resnet10t", "random:test_vit"])
+def test_real_encoders_are_the_same_cut_and_cached(halves: ModuleType, uri: str) -> None:
+    encoder = resolve(uri).load()
+    views = Views(halves.inputs_of(halves.pictures(3)), encoder, seed=0, strength=0.5)
+    split = encoder.split_at(encoder.layers[-2].name)
+    feed = Activations(views, split, count=2, key=uri, device=torch.device("cpu"))
+    order = [np.arange(3)]
+    for epoch in (1, 2):
+        (cached,) = feed.training(order, epoch)
+        drawn = [drawn_view(0, epoch, str(example), 2) for example in views.inputs.ids]
+        batch = torch.stack([views.augmented(row, view) for row, view in enumerate(drawn)])
+        expected = encoder.pooled(batch, "mean")["pooled"]
+        assert torch.allclose(split.suffix(cached, "mean")["pooled"], expected, atol=1e-4)
 
 
 def test_it_is_a_feed(halves: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -142,6 +143,7 @@ class Activations:
         self._space = Space(hash_bytes(key.encode()), KIND, layers, "", self._prefix.batch)
         self._place = disk.Place(key)
         self._store = FeatureStore(self._place.folder)
+        weakref.finalize(self, self._store.close)
         self._open()
 
     @property

@@ -17,7 +17,7 @@ from retarget.sources.encoder import Encoder, Split
 
 CPU_BATCH = 16
 GPU_BATCH = 64
-EXPORT_FROM = 150  # examples to run; fewer don't repay the seconds that an export takes
+EXPORT_FROM = 300  # examples to run; fewer don't repay the seconds that an export takes
 
 
 class Prefix:
