@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retarget.sources.own import own_source
+
 TIMM = {
     "cnn": ("resnet10t", {}, 64),
     "vit": ("test_vit", {"img_size": 64}, 64),
@@ -18,6 +20,28 @@ TIMM = {
     ),
     "convnext": ("test_convnext", {}, 64),
 }
+
+
+@own_source("contract-net", size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.4, 0.3), trained_on="x")
+def contract_net() -> object:
+    """A user's module: no feature info, a parameter of its own, a map as its output."""
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.rand(8, 1, 1))
+            self.body = nn.Sequential(
+                nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(inplace=True)),
+                nn.Sequential(nn.Conv2d(8, 12, 3, 2), nn.BatchNorm2d(12), nn.ReLU(inplace=True)),
+                nn.Conv2d(12, 6, 1),
+            )
+
+        def forward(self, x):
+            return nn.functional.gelu(self.body[2](self.body[1](self.scale * self.body[0](x))))
+
+    return Net()
 
 
 @dataclass(frozen=True)

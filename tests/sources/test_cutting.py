@@ -77,7 +77,7 @@ def loaded() -> dict[str, Encoder]:
     return {}
 
 
-@pytest.fixture(params=[*FILES, "encoder"])
+@pytest.fixture(params=[*FILES, "small:", "own:contract-net", "encoder"])
 def encoder(request, models, loaded) -> Encoder:
     """An encoder of every kind; a copy, so that tests may change it."""
     kind = request.param
@@ -89,7 +89,7 @@ def encoder(request, models, loaded) -> Encoder:
 def made(kind, models) -> Encoder:
     if kind == "encoder":
         return OwnEncoder().eval()
-    return resolve(f"file:{models}/{kind}").load()
+    return resolve(kind if ":" in kind else f"file:{models}/{kind}").load()
 
 
 def noise(encoder, count=4, seed=5):

@@ -14,9 +14,9 @@ from retarget.sources.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from retarget.sources.taps import LayeredEncoder
+    from retarget.sources.encoder import Encoder
 
-Library = Literal["timm", "transformers", "pixels"]
+Library = Literal["timm", "transformers", "pixels", "small", "own"]
 
 NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(-[A-Za-z0-9_.]+)*")
 HARMLESS = (None, False, "eager", "sdpa")
@@ -54,19 +54,24 @@ class Blueprint:
 
     Attributes:
         library: whose architecture it is.
-        architecture: timm's model name, Hugging Face's model type, "pixels".
+        architecture: timm's model name, Hugging Face's model type, "pixels", "cnn" (small), the
+            name under which a user's own is registered.
         arguments: further arguments of the architecture (timm), its configuration (transformers).
         recipe: preprocessing; `None` for the library's own for that name.
+        side: of the input in pixels, where the recipe is to be scaled to another than its own. A
+            saved blueprint has a scaled recipe instead.
     """
 
     library: Library
     architecture: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     recipe: Recipe | None = None
+    side: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the blueprint, JSON-able."""
+        """Return the blueprint, JSON-able. `side` is only there where there is one."""
         return {
+            **({"side": self.side} if self.side else {}),
             "library": self.library,
             "architecture": self.architecture,
             "arguments": dict(self.arguments),
@@ -94,7 +99,11 @@ class Blueprint:
             None if recipe is None else Recipe.from_record(recipe),
         )
 
-    def build(self, weights: "Mapping[str, Tensor] | int") -> "LayeredEncoder":
+    def sized(self, recipe: Recipe) -> Recipe:
+        """Return a recipe at the size that is wanted of it."""
+        return recipe.scaled(self.side) if self.side else recipe
+
+    def build(self, weights: "Mapping[str, Tensor] | int") -> "Encoder":
         """Return the encoder with `weights`: tensors by the model's own names, or the seed of
         random ones. The global random state is left as it was. Raises `SourceError`."""
         if self.library == "timm":
@@ -105,6 +114,14 @@ class Blueprint:
             from retarget.sources.hf_encoder import build_hf
 
             return build_hf(self, weights)
+        if self.library == "small":
+            from retarget.sources.small_encoder import build_small
+
+            return build_small(self, weights)
+        if self.library == "own":
+            from retarget.sources.own_encoder import build_own
+
+            return build_own(self, weights)
         raise SourceError(f"Models of {self.library} can't be built from weights.")
 
     def versions(self) -> dict[str, str]:
@@ -122,8 +139,8 @@ def _version(package: str) -> str:
 
 def library_versions(library: Library) -> dict[str, str]:
     """Return the versions of the libraries that an encoder of `library` runs on."""
-    own = () if library == "pixels" else (library,)
-    return {package: _version(package) for package in (*own, "torch", "pillow")}
+    theirs = (library,) if library in ("timm", "transformers") else ()
+    return {package: _version(package) for package in (*theirs, "torch", "pillow")}
 
 
 def check_plain(value: Any, depth: int = 0) -> None:

@@ -104,7 +104,7 @@ def build_hf(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfEnc
     if not isinstance(weights, int):
         fill(model, weights, blueprint.architecture)
     recipe = blueprint.recipe or hf_recipe(blueprint.arguments)
-    return HfEncoder(model, recipe, blueprint.architecture)
+    return HfEncoder(model, blueprint.sized(recipe), blueprint.architecture)
 
 
 def converted(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

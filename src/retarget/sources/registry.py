@@ -10,13 +10,16 @@ from importlib.metadata import entry_points
 from retarget.core.errors import UsageError
 from retarget.core.text import printable
 from retarget.core.types import Modality
+from retarget.sources.sized import SIZED, sized
 from retarget.sources.source import Source
 
 Resolver = Callable[[str], Source]
 Lister = Callable[[], list[Source]]
 
 GROUP = "retarget.sources"
-_OWN = ("bundled", "pixels", "timm_source", "hf_source", "file_source", "randomised")
+_OWN = (
+    "bundled", "pixels", "timm_source", "hf_source", "file_source", "randomised", "small", "own",
+)  # fmt: skip
 
 RESOLVERS: dict[str, Resolver] = {}
 LISTERS: list[Lister] = []
@@ -67,10 +70,13 @@ def schemes() -> list[str]:
 def resolve(uri: str) -> Source:
     """Return the source that `uri` names, as in `bundled:efficientnet-lite0`, without loading it.
 
+    At the end `?size=N` gives any source of pictures another input size, in pixels.
     Raises `UsageError` for a scheme or a name that isn't known, naming those that are.
     """
     load_schemes()
     scheme, colon, rest = uri.partition(":")
+    if colon and scheme in RESOLVERS and (match := SIZED.fullmatch(uri)):
+        return sized(resolve(match[1]), match[2])
     if colon and scheme in RESOLVERS:
         return RESOLVERS[scheme](rest)
     known = ", ".join(f"{name}:" for name in schemes())

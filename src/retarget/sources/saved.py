@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from retarget.sources.weights import inside, read_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from retarget.sources.taps import LayeredEncoder
+    from retarget.sources.encoder import Encoder
 
 RECORD = "source.json"
 WEIGHTS = "model.safetensors"
@@ -61,16 +61,18 @@ def is_kept(fingerprint: str) -> bool:
     return (kept(fingerprint) / RECORD).is_file()
 
 
-def keep(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder") -> None:
+def keep(source: Source, blueprint: Blueprint, encoder: "Encoder") -> None:
     """Keep a converted copy, where the disk is neither full nor read-only."""
     with suppress(OSError):
         write(source, blueprint, encoder, kept(source.fingerprint))
 
 
-def write(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder", folder: Path) -> None:
+def write(source: Source, blueprint: Blueprint, encoder: "Encoder", folder: Path) -> None:
     """Write an encoder and its record into `folder`. Raises `OSError`."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+
+    from retarget.sources.taps import LayeredEncoder
 
     tensors = {name: value.contiguous().clone() for name, value in encoder.weights().items()}
     with written_whole(folder / WEIGHTS) as part:
@@ -79,7 +81,9 @@ def write(source: Source, blueprint: Blueprint, encoder: "LayeredEncoder", folde
         except SafetensorError as error:
             raise OSError(f"{folder / WEIGHTS} can't be written ({error})") from error
         digest = hash_file(part)
-    write_record(source, blueprint, encoder.preprocessing(), digest, folder)
+    # Only theirs is a recipe; a user's own encoder prepares pictures by its code.
+    recipe = encoder.preprocessing() if isinstance(encoder, LayeredEncoder) else None
+    write_record(source, blueprint, recipe, digest, folder)
 
 
 def write_record(
@@ -93,7 +97,7 @@ def write_record(
     record = {
         "schema_version": SCHEMA_VERSION,
         "origin": source.uri,
-        **blueprint.record(),
+        **replace(blueprint, side=None).record(),
         "preprocessing": preprocessing and dict(preprocessing),
         "fingerprint": source.fingerprint,
         "versions": blueprint.versions(),

@@ -13,6 +13,7 @@ from retarget.core.errors import SourceError
 from retarget.core.types import Pooling
 from retarget.sources.encoder import Encoder, Layer, pool
 from retarget.sources.recipe import Recipe
+from retarget.sources.tracing import FAILURES
 
 Format = Literal["NCHW", "NHWC", "NLC", "NCL", "NC"]
 
@@ -100,7 +101,7 @@ class LayeredEncoder(Encoder):
         pictures = 2
         try:
             outputs = self._raw(torch.zeros(pictures, *self.input_shape))
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except FAILURES as error:
             raise SourceError(
                 f"{name} can't be used as an encoder of pictures: its forward pass failed "
                 f"({type(error).__name__}: {error})."
@@ -183,6 +184,13 @@ class TappedEncoder(LayeredEncoder):
 
     def _channels(self, name: str) -> int:
         return self._taps.get(name, 0)
+
+    def _grid(self) -> Grid:
+        """Return what timm's models say, where it is said."""
+        model: Any = self.model
+        places = getattr(getattr(model, "patch_embed", None), "num_patches", None)
+        prefix = getattr(model, "num_prefix_tokens", None)
+        return Grid(places if isinstance(places, int) else None, prefix)
 
 
 def spread(names: list[str]) -> list[str]:

@@ -12,7 +12,7 @@ from retarget.core.errors import SourceError
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.random_state import own_random_state
 from retarget.sources.recipe import Recipe
-from retarget.sources.taps import Grid, TappedEncoder
+from retarget.sources.taps import TappedEncoder
 from retarget.sources.timm_config import recipe_of
 from retarget.sources.weights import check_safetensors, check_size, fill
 
@@ -28,12 +28,6 @@ class TimmEncoder(TappedEncoder):
         model: Any = self.model
         out: Tensor = model.forward_head(model.forward_features(batch), pre_logits=True)
         return out
-
-    def _grid(self) -> Grid:
-        model: Any = self.model
-        places = getattr(getattr(model, "patch_embed", None), "num_patches", None)
-        prefix = getattr(model, "num_prefix_tokens", None)
-        return Grid(places if isinstance(places, int) else None, prefix)
 
 
 def tap_points(model: nn.Module) -> dict[str, int]:
@@ -105,7 +99,7 @@ def build_timm(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> Tim
     if not isinstance(weights, int):
         fill(model, without_classifier(model, weights), blueprint.architecture)
     recipe = blueprint.recipe or timm_recipe(model, blueprint.arguments)
-    return TimmEncoder(model, recipe, blueprint.architecture)
+    return TimmEncoder(model, blueprint.sized(recipe), blueprint.architecture)
 
 
 def without_classifier(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
