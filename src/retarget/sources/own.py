@@ -15,6 +15,7 @@ from retarget.sources.recipe import Recipe
 from retarget.sources.registry import register
 from retarget.sources.sized import SizedSource
 from retarget.sources.source import Facts, Source
+from retarget.sources.tuned import TunedSource
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -151,8 +152,8 @@ class OwnSource(ModelSource):
 def importable(source: Source) -> str | None:
     """Return the module whose import registers what a source needs, `None` where it needs none or
     was defined in a script or notebook."""
-    while isinstance(source, (SizedSource, RandomSource)):
-        source = source.inner
+    while isinstance(source, (SizedSource, RandomSource, TunedSource)):
+        source = source.origin if isinstance(source, TunedSource) else source.inner
     if not isinstance(source, (OwnSource, SavedSource)) or source.blueprint.library != "own":
         return None
     own = _REGISTERED.get(source.blueprint.architecture)
