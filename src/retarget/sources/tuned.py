@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from retarget.sources.encoder import Encoder
-    from retarget.sources.taps import LayeredEncoder
 
 THIS_TASK = "this task"
 
@@ -25,7 +24,7 @@ THIS_TASK = "this task"
 class TunedSource(ModelSource):
     """An encoder in memory that was built from another source's blueprint."""
 
-    def __init__(self, origin: ModelSource, encoder: "LayeredEncoder") -> None:
+    def __init__(self, origin: ModelSource, encoder: "Encoder") -> None:
         self.uri = origin.uri
         self.origin = origin
         self.encoder = encoder
@@ -72,9 +71,7 @@ def save_tuned(source: Source, encoder: "Encoder", folder: Path) -> str:
         SourceError: the source is no model that can be built from a blueprint.
         StoreError: the folder can't be written.
     """
-    from retarget.sources.taps import LayeredEncoder
-
-    if not isinstance(source, ModelSource) or not isinstance(encoder, LayeredEncoder):
+    if not isinstance(source, ModelSource):
         raise SourceError(f"{source.uri} can't be saved with other weights than its own.")
     tuned = TunedSource(source, encoder)
     try:
