@@ -15,13 +15,12 @@ import retarget as rt
 
 @rt.own_source("net", size=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), title="My network")
 def net() -> nn.Module:
-    model = nn.Sequential(
+    # Yours: model = …; model.load_state_dict(torch.load(path, weights_only=True)); return model
+    return nn.Sequential(
         nn.Sequential(nn.Conv2d(3, 16, 5, stride=2), nn.BatchNorm2d(16), nn.ReLU()),
         nn.Sequential(nn.Conv2d(16, 32, 5, stride=2), nn.BatchNorm2d(32), nn.ReLU()),
         nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
     )
-    # Yours: model.load_state_dict(torch.load(path, weights_only=True))
-    return model
 
 
 if __name__ == "__main__":
