@@ -21,6 +21,8 @@ LOWEST, HIGHEST = 1e-6, 1e-1
 WIDTH = 2.5
 # A loss so many times the first one says that all higher rates are too high.
 DIVERGED = 4.0
+# A fall by less, as a share of the first loss, is none.
+LEAST_FALL = 1e-3
 # At the lowest loss it is about to rise.
 BELOW_LOWEST = 3.0
 # Epochs have numbers; the order of the examples here is none of theirs.
@@ -83,9 +85,9 @@ def steepest(rates: FloatArray, losses: FloatArray, otherwise: float) -> float:
         return otherwise
     smooth = smoothed(losses)
     lowest = int(smooth.argmin())
-    slopes = np.gradient(smooth)[: lowest + 1]
-    if lowest == 0 or slopes.min() >= 0:
+    if smooth[0] - smooth[lowest] <= LEAST_FALL * abs(smooth[0]):
         return otherwise
+    slopes = np.gradient(smooth)[: lowest + 1]
     return float(min(rates[int(slopes.argmin())], rates[lowest] / BELOW_LOWEST))
 
 
