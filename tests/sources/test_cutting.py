@@ -9,6 +9,8 @@ from torch import nn
 
 from retarget.core.errors import SourceError
 from retarget.sources.encoder import Encoder, Layer
+from retarget.sources.hf_encoder import HfEncoder
+from retarget.sources.recipe import Recipe
 from retarget.sources.registry import resolve
 
 FILES = ("cnn", "vit", "hybrid", "swin", "convnext", "hf-vit", "hf-dinov2", "hf-convnext")
@@ -77,7 +79,7 @@ def loaded() -> dict[str, Encoder]:
     return {}
 
 
-@pytest.fixture(params=[*FILES, "small:", "own:contract-net", "encoder"])
+@pytest.fixture(params=[*FILES, "small:", "own:contract-net", "hf-swin", "encoder"])
 def encoder(request, models, loaded) -> Encoder:
     """An encoder of every kind; a copy, so that tests may change it."""
     kind = request.param
@@ -89,7 +91,21 @@ def encoder(request, models, loaded) -> Encoder:
 def made(kind, models) -> Encoder:
     if kind == "encoder":
         return OwnEncoder().eval()
+    if kind == "hf-swin":
+        return windows()
     return resolve(kind if ":" in kind else f"file:{models}/{kind}").load()
+
+
+def windows() -> Encoder:
+    """A model whose layers are copies, turned around, of what its modules pass on."""
+    import transformers
+
+    torch.manual_seed(2)
+    config = transformers.SwinConfig(
+        image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4
+    )
+    recipe = Recipe((32, 32), "exact", (32, 32), "bilinear", (0.5,) * 3, (0.5,) * 3)
+    return HfEncoder(transformers.SwinModel(config), recipe, "swin")
 
 
 def noise(encoder, count=4, seed=5):

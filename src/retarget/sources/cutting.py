@@ -100,11 +100,16 @@ def split(encoder: "Encoder", layer: str) -> "Split":
     few, more = (trace(encoder, random_batch(encoder, count)) for count in (FEW, MORE))
     if [call.module for call in few.calls] != [call.module for call in more.calls]:
         raise SourceError(_refusal(layer, "which modules are called depends on the input"))
-    trouble = ""
-    for dense in (False, True):  # what changes tensors in place needs zeros that take memory
-        made = _made(encoder, deeper, _cut(layer, few, more, dense=dense))
-        if not (trouble := _trouble(encoder, made)):
-            return made
+    trouble = "it is not the output of one of the model's modules"
+    for tap, place in _taps(few, layer):
+        for dense in (False, True):  # what changes tensors in place needs zeros that take memory
+            cut = _cut(layer, few, more, tap, place, dense=dense)
+            if cut is None:
+                trouble = "its values don't lie example by example"
+                break
+            made = _made(encoder, deeper, cut)
+            if not (trouble := _trouble(encoder, made)):
+                return made
     raise SourceError(_refusal(layer, trouble))
 
 
@@ -126,12 +131,12 @@ def _made(encoder: "Encoder", deeper: Sequence[str], cut: _Cut) -> "Split":
     return Split(cut.layer, cut.shape, prefix, suffix)
 
 
-def _cut(layer: str, few: Trace, more: Trace, *, dense: bool) -> _Cut:
-    tap, place = _tap(few, layer)
+def _cut(layer: str, few: Trace, more: Trace, tap: Call, place: int, *, dense: bool) -> _Cut | None:
+    """Return the cut behind a call, `None` where its output doesn't lie by example."""
     twin = more.calls[few.calls.index(tap)]
     shape = _Shape.of(list(tensors_in(tap.output))[place], list(tensors_in(twin.output))[place])
     if shape.fixed[0] or shape.each[0] != 1 or any(shape.each[1:]):
-        raise SourceError(_refusal(layer, "its values don't lie example by example"))
+        return None
     before = few.calls[: few.calls.index(tap)]
     # Outermost only: what is called inside of these isn't called any more.
     replaced = {call for call in before if all(outer in tap.path for outer in call.path)}
@@ -146,9 +151,10 @@ def _cut(layer: str, few: Trace, more: Trace, *, dense: bool) -> _Cut:
     return _Cut(layer, tap.module, tap.number, place, shape.fixed[1:], played, dense)
 
 
-def _tap(found: Trace, layer: str) -> tuple[Call, int]:
-    """Return the call that returns a layer, the outermost that returns nothing else, and which of
-    its tensors it is. Only changes of a single tensor, such as views, may follow it."""
+def _taps(found: Trace, layer: str) -> Iterator[tuple[Call, int]]:
+    """Yield the calls that return a layer, and which of their tensors it is: the outermost that
+    return nothing else, later ones first. Only changes of a single tensor may follow them, such as
+    views."""
     node = found.tokens[layer].grad_fn
     while node is not None:
         # The first: not what comes later and passes the tensor on, such as a dropout.
@@ -157,10 +163,9 @@ def _tap(found: Trace, layer: str) -> tuple[Call, int]:
                 if node not in outer.nodes or set(outer.nodes) - set(tap.nodes):
                     break
                 tap = outer
-            return tap, tap.nodes.index(node)
+            yield tap, tap.nodes.index(node)
         before = [inner for inner, _ in node.next_functions if inner is not None]
         node = before[0] if len(before) == 1 else None
-    raise SourceError(_refusal(layer, "it is not the output of one of the model's modules"))
 
 
 def _act(call: Call, other: Call, place: int | None, *, dense: bool) -> Act:
