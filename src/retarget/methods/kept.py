@@ -202,7 +202,7 @@ def _read(folder: Path) -> Tuned:
         mixes=_mixes(folder, told["mixes"], others),
         settings=told["settings"],
         notes=tuple(told["notes"]),
-        adapter=str(folder / told["adapter"]) if told["adapter"] else "",
+        adapter=str(_beside(folder, told["adapter"])) if told["adapter"] else "",
     )
 
 
@@ -221,4 +221,10 @@ def _mixes(folder: Path, told: list[dict[str, Any]], members: list[Member]) -> t
 
 
 def _opened(folder: Path, name: str) -> str:
-    return f"file:{folder / name}" if name else ""
+    return f"file:{_beside(folder, name)}" if name else ""
+
+
+def _beside(folder: Path, name: str) -> Path:
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is no name of a folder")
+    return folder / name

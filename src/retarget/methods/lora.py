@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 Adapter = Literal["lora", "dora", "ia3"]
 
-# Peak learning rates: of matrices that start at zero, and of factors that start at one.
-RATES: dict[Adapter, float] = {"lora": 1e-3, "dora": 1e-3, "ia3": 5e-3}
-HEAD_LR = 2e-3
+# Peak learning rates with and without attention in the encoder: of matrices that start at zero,
+# and of factors that start at one.
+RATES: dict[Adapter, tuple[float, float]] = {
+    "lora": (1e-3, 5e-3),
+    "dora": (1e-3, 5e-3),
+    "ia3": (1e-2, 1e-2),
+}
+HEAD_LR = 1e-2
 # Ranks by the number of labels, and what share of all parameters may be trained by default.
 RANKS = ((200, 4), (2_000, 8))
 LARGEST_RANK = 16
@@ -63,6 +68,10 @@ class Lora(GradientTuning):
 
     def settled(self, encoder: "Encoder", subject: Subject) -> Self:
         """Return the settings with nothing left open that depends on the method."""
+        from retarget.methods.modes import has_attention
+
+        attention, others = RATES[self.kind]
+        usual = attention if has_attention(encoder) else others
         rank = self.rank
         if rank is None and self.kind != "ia3":
             from retarget.methods.adapters import largest_rank
@@ -74,7 +83,7 @@ class Lora(GradientTuning):
             self,
             rank=rank,
             alpha=2.0 * rank if self.alpha is None and rank is not None else self.alpha,
-            lr=RATES[self.kind] if self.lr is None else self.lr,
+            lr=usual if self.lr is None else self.lr,
             head_lr=HEAD_LR if self.head_lr is None else self.head_lr,
             from_layer="all" if self.from_layer is None else self.from_layer,
         )

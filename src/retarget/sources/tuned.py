@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from retarget.sources.encoder import Encoder
 
-THIS_TASK = "this task"
+THIS_TASK, ANOTHER = "this task", "another task"
 
 
 class TunedSource(ModelSource):
@@ -34,6 +34,7 @@ class TunedSource(ModelSource):
         """Those of the origin, trained on this task too."""
         known = self.origin.facts
         before = known.trained_on or ("other data" if known.pretrained else "")
+        before = before.replace(THIS_TASK, ANOTHER)
         trained_on = f"{before} and {THIS_TASK}" if before else THIS_TASK
         return replace(known, trained_on=trained_on, here=True, how_to_get="")
 
