@@ -18,7 +18,7 @@ from retarget.methods.base import Labels
 from retarget.methods.losses import example_losses
 from retarget.selection.candidates import Candidate
 from retarget.selection.select import tempered
-from retarget.selection.trials import Trial, luck, standard_error
+from retarget.selection.trials import Trial, standard_error
 
 WITH_PIXELS = (*SOURCES, PIXELS)
 BEST = 3
@@ -127,7 +127,7 @@ def average_of(drawn: Drawn, uri: str) -> Array:
 
 
 def one_source(drawn: Drawn) -> Array:
-    """Each source's average, or a trial better by more than luck; cheapest within one error."""
+    """Three best and anchors of a source, or a trial beyond luck; cheapest within one error."""
     spoken = [_representative(drawn, uri) for uri in SOURCES]
     losses = [drawn.mixed(weights)[1] for weights in spoken]
     best = min(losses, key=lambda own: float(own.mean()))
@@ -238,7 +238,7 @@ def _representative(drawn: Drawn, uri: str) -> Array:
     """Return a source's average, unless a trial is better by more than luck explains."""
     average, usual = average_of(drawn, uri), drawn.usual(uri)
     best, losses = drawn.trials[usual[0]].losses, drawn.mixed(average)[1]
-    clearly = _apart(drawn, best, losses) > luck(len(usual) + 1)
+    clearly = _apart(drawn, best, losses) > np.sqrt(2.0 * np.log(len(usual) + 1))
     return plain(drawn, usual[:1]) if clearly else average
 
 

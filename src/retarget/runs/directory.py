@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -20,12 +20,14 @@ from retarget.runs.schema import RunRecord
 
 if TYPE_CHECKING:
     from retarget.methods.model import TransferModel
+    from retarget.methods.tuning import Tuned
     from retarget.sources.source import Source
 
 RECORD = "run.json"
 CONFIG = "config.yaml"
 MODEL = "model"
 ENCODER = "encoder"
+ADAPTER = "adapter"
 REPORT = "report.html"
 PREDICTIONS = "predictions.parquet"
 PICTURES = "pictures"
@@ -132,6 +134,15 @@ def read_record(folder: Path) -> RunRecord:
             f"{path} is not a run of this version: {printable(where)}: {printable(first['msg'])}. "
             "It was changed or written by another version; fit again."
         ) from error
+
+
+def write_adapters(model: "TransferModel", tuned: "Iterable[Tuned]", folder: Path) -> None:
+    """Copy the adapters behind a model's encoders beside them, as `adapter`, `adapter-1`, …"""
+    for one in tuned:
+        if one.adapter:
+            number = model.sources.index(one.uri)
+            name = f"{ADAPTER}-{number}" if number else ADAPTER
+            shutil.copytree(one.adapter, folder / name)
 
 
 def encoder_name(number: int) -> str:

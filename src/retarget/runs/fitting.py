@@ -18,7 +18,13 @@ from retarget.evaluation.protocol import plan
 from retarget.evaluation.results import Evaluation, Gain, LearningCurve
 from retarget.evaluation.robustness import Robustness
 from retarget.features.material import Material
-from retarget.runs.directory import PREDICTIONS, read_record, write_model, write_record
+from retarget.runs.directory import (
+    PREDICTIONS,
+    read_record,
+    write_adapters,
+    write_model,
+    write_record,
+)
 from retarget.runs.kinds import folds_of, measure_drift, measure_robustness, method_records
 from retarget.runs.mistakes import keep_mistakes
 from retarget.runs.predictions import JudgedTable, write_predictions
@@ -87,6 +93,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
         table = _judged_table(fitted)
         write_predictions(table, stage / PREDICTIONS)
         model = write_model(ours.model, [resolve(uri) for uri in ours.model.sources], stage)
+        write_adapters(ours.model, ours.selection.chosen.tuned.values(), model)
         mistakes = keep_mistakes(study.task, study.protocol.judging, ours.predictions, stage)
     with clock("verifying"):
         verified = _verify(fitted, model, fresh)
@@ -202,7 +209,8 @@ def _verify(fitted: Fitted, model: Path, fresh: FreshProcess) -> str:
     ((name, modality),) = task.inputs.items()
     references = [task.examples.inputs[name][i] for i in rows]
     expected = ours.model.predict([f.layer for f in features])
-    return verify(model, modality, references, expected, fresh)
+    sources = [resolve(uri) for uri in ours.model.sources]
+    return verify(model, modality, references, expected, fresh, sources)
 
 
 def _device(fitted: Fitted) -> str:

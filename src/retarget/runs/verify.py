@@ -18,6 +18,9 @@ from retarget.core.errors import RetargetError, StoreError
 from retarget.core.hashing import hash_bytes, hash_file
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.types import FloatArray, Modality
+from retarget.features.store import FeatureStore
+from retarget.sources.own import importable, in_script
+from retarget.sources.source import Source
 from retarget.tasks.modalities import keep
 
 # Engines differ by about 1e-5 in features; a wrong layer, class order or crop by far more.
@@ -62,9 +65,16 @@ class FreshProcess:
             text=True,
         )
 
-    def predict(self, model: Path, modality: Modality, references: Sequence[Any]) -> FloatArray:
+    def predict(
+        self,
+        model: Path,
+        modality: Modality,
+        references: Sequence[Any],
+        modules: Sequence[str] = (),
+    ) -> FloatArray:
         """Return the predictions of the model folder for a few inputs.
 
+        `modules` are imported first: those in which the user registered sources of their own.
         Raises `StoreError` where it can't be read or can't predict.
         """
         self.start()
@@ -72,7 +82,13 @@ class FreshProcess:
         folder = Path(self._folder.name)
         inputs = [str(keep(modality, r, folder / str(i))) for i, r in enumerate(references)]
         told = folder / "told.json"
-        order = {"model": str(model.resolve()), "inputs": inputs, "told": str(told)}
+        order = {
+            "model": str(model.resolve()),
+            "inputs": inputs,
+            "told": str(told),
+            "modules": list(modules),
+            "path": sys.path if modules else [],
+        }
         _, complaint = self._process.communicate(json.dumps(order) + "\n")
         if self._process.returncode != 0:
             last = (complaint.strip().splitlines() or ["no message"])[-1]
@@ -86,33 +102,39 @@ def verify(
     references: Sequence[Any],
     expected: FloatArray,
     fresh: FreshProcess,
+    sources: Sequence[Source] = (),
 ) -> str:
     """Load the model folder in a fresh process and compare predictions for a few inputs.
 
     Everything is read, prepared and extracted anew there. The same bytes, once verified with the
-    same versions, are not verified again.
+    same versions, are not verified again. Code of the user's own that `sources` need is imported
+    there; where it stands in a script or notebook, the folder is loaded anew in this process.
 
     Returns one sentence. Raises `StoreError` where predictions differ or can't be made.
     """
     mark = cache_dir() / "verified" / _digest(model)
     if mark.is_file():
         return "The same model was reloaded in a fresh process before, with equal predictions."
-    found = fresh.predict(model, modality, references)
+    modules, where = [m for m in map(importable, sources) if m], "a fresh process"
+    if any(map(in_script, sources)):
+        where = "this process, since code of yours that it needs stands in a script,"
+        with tempfile.TemporaryDirectory(prefix="retarget-verify-") as folder:
+            kept = [keep(modality, r, Path(folder) / str(i)) for i, r in enumerate(references)]
+            found = predictions_of(model, kept, FeatureStore(Path(folder) / "features"))
+    else:
+        found = fresh.predict(model, modality, references, modules)
     scale = max(1.0, float(np.abs(expected).max()))
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     if not difference <= TOLERANCE * scale:
         raise StoreError(
-            f"The saved model does not predict what was measured: a fresh process differs by "
+            f"The saved model does not predict what was measured: loaded in {where} it differs by "
             f"{difference:.2g} on {len(references)} inputs. The run was not kept; please report "
             "this."
         )
     # Without the mark the next fit verifies again; no reason to lose this one.
     with suppress(OSError), written_whole(mark) as part:
         part.write_text("")
-    return (
-        f"Reloaded in a fresh process: {len(references)} predictions equal to within "
-        f"{difference:.1g}."
-    )
+    return f"Reloaded in {where}: {len(references)} predictions equal to within {difference:.1g}."
 
 
 def _digest(model: Path) -> str:
@@ -122,32 +144,33 @@ def _digest(model: Path) -> str:
     return hash_bytes(*(part.encode() for part in [sys.version, *libraries, *told]))
 
 
-def main() -> None:
-    """Import what predicting needs; then predict as one line of standard input says."""
-    from retarget.features.store import FeatureStore
+def predictions_of(folder: Path, inputs: Sequence[Path], store: FeatureStore) -> FloatArray:
+    """Return what the model in a folder predicts for some files, everything read anew."""
     from retarget.methods.model import load_model
     from retarget.runs.directory import encoder_uris
     from retarget.runs.predict import predict_task
     from retarget.sources.registry import resolve
     from retarget.tasks.open import open_task
 
+    model = load_model(folder)
+    encoders = tuple(map(resolve, encoder_uris(folder, model)))
+    task = open_task(list(inputs))
+    return predict_task(model, encoders, task, store=store, engine="eager", device="cpu").values
+
+
+def main() -> None:
+    """Import what predicting needs; then predict as one line of standard input says."""
     for heavy in ("retarget.features.passes", "timm"):
         import_module(heavy)
     line = sys.stdin.readline()
     if not line:
         return
     order = json.loads(line)
-    folder = Path(order["model"])
-    model = load_model(folder)
-    made = predict_task(
-        model,
-        tuple(map(resolve, encoder_uris(folder, model))),
-        open_task([Path(p) for p in order["inputs"]]),
-        store=FeatureStore(),
-        engine="eager",
-        device="cpu",
-    )
-    Path(order["told"]).write_text(json.dumps(made.values.tolist()))
+    sys.path.extend(order["path"])
+    for module in order["modules"]:
+        import_module(module)
+    found = predictions_of(Path(order["model"]), [Path(p) for p in order["inputs"]], FeatureStore())
+    Path(order["told"]).write_text(json.dumps(found.tolist()))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import Candidate
 from retarget.selection.trials import Evidence, Selection, Trial, luck, told_apart_by
 
-# How many of the best an average takes. More bring little and cost a head each.
-AVERAGED = 3
-# What an average takes whatever the evidence says, which with ten labels says little.
+# How many of the best an average takes: one more for every so many labels. With fewer the lowest
+# losses are luck, and what an average takes whatever the evidence says does better.
+AVERAGED, LABELS_EACH = 3, 20
 ANCHORED = "probe"
 
 
@@ -122,7 +122,7 @@ def _scaled(features: Table, candidate: Candidate) -> tuple[BlockScale, FloatArr
 def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
     """Average the best trials of one source, a probe on its deepest and one on most layers."""
     started = time.perf_counter()
-    best = _members(judged)
+    best = _members(judged, len(evidence.labels))
     labels = evidence.labels
     mean = np.asarray(np.mean([t.predictions for t in best], axis=0))
     temperature, mean = tempered(labels, mean)
@@ -147,7 +147,7 @@ def tempered(labels: Labels, mean: FloatArray) -> tuple[float, FloatArray]:
     return temperature, apply_temperature(mean, temperature, labels.kind)
 
 
-def _members(judged: Sequence[Trial]) -> list[Trial]:
+def _members(judged: Sequence[Trial], labels: int) -> list[Trial]:
     """Return the best trials and the anchors, each once, best first."""
     ranked = sorted(judged, key=lambda t: t.loss)
     probes = [t for t in judged if t.candidates[0].method.name == ANCHORED]
@@ -155,7 +155,8 @@ def _members(judged: Sequence[Trial]) -> list[Trial]:
     if probes:
         single = [t for t in probes if len(t.candidates[0].layers) == 1]
         anchors = [*single[-1:], max(probes, key=lambda t: len(t.candidates[0].layers))]
-    wanted = [*ranked[:AVERAGED], *anchors]
+    best = min(AVERAGED, max(labels // LABELS_EACH, 0 if anchors else 1))
+    wanted = [*ranked[:best], *anchors]
     return [t for t in ranked if any(t is w for w in wanted)]
 
 
@@ -174,14 +175,14 @@ def choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
 def _representative(evidence: Evidence, own: Sequence[Trial]) -> Trial:
     """Return the trial that speaks for a source: its average, unless one is clearly better.
 
-    The lowest of m losses is low by luck too, by up to about √(2 ln m) standard errors.
+    The lowest of many losses is low by luck too.
     """
     lowest = min(own, key=lambda t: t.loss)
     averages = [t for t in own if len(t.candidates) > 1]
     if not averages:
         return lowest
     apart = told_apart_by(lowest, averages[0], evidence.units)
-    return lowest if apart > luck(len(own)) else averages[0]
+    return lowest if apart > luck(len(own), evidence.units) else averages[0]
 
 
 def _why(chosen: Trial, best: Trial) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from retarget.core.types import BoolArray, FloatArray, IntArray
 from retarget.evaluation.metrics import score
+from retarget.evaluation.quantiles import t_quantile
 from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.methods.tuning import Tuned
@@ -133,6 +134,10 @@ def standard_error(values: FloatArray, units: IntArray) -> float:
     return float(np.sqrt(k / max(k - 1, 1) * np.sum(centred**2)) / len(values))
 
 
-def luck(trials: int) -> float:
-    """Return by how many standard errors the lowest of so many losses is low by luck alone."""
-    return float(np.sqrt(2.0 * np.log(trials)))
+def luck(trials: int, units: IntArray) -> float:
+    """Return by how many standard errors the lowest of so many losses may be low by luck alone.
+
+    Student's t with Bonferroni's correction, at 5%; `units` of the rows that were judged. With ten
+    labels √(2 ln m), which needs many, is passed by luck far too often.
+    """
+    return t_quantile(1.0 - 0.05 / max(trials, 1), max(len(np.unique(units)) - 1, 1))

@@ -174,6 +174,8 @@ def _choose(evidence: Evidence, kinds: Mapping[str, Trial], mean: Trial) -> tupl
     rows = mean.judged
     losses = {name: float(trial.losses[rows].mean()) for name, trial in kinds.items()}
     best = min(losses, key=losses.__getitem__)
-    if told_apart_by(kinds[best], mean, evidence.units) > luck(len(kinds) + 1):
+    if told_apart_by(kinds[best], mean, evidence.units) > luck(
+        len(kinds) + 1, evidence.units[rows]
+    ):
         return kinds[best], f"{best} had the lowest loss, by more than luck explains."
     return mean, "No method alone was better than their mean by more than luck explains."
