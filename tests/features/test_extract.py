@@ -269,6 +269,9 @@ def test_progress_counts_every_example_that_is_loaded(
         def advance(self, steps: int = 1) -> None:
             told.append(steps)
 
+        def note(self, text: str) -> None:
+            pass
+
         def finish(self, meter: Meter) -> None:
             told.append("finish")
 

@@ -152,13 +152,23 @@ class OwnSource(ModelSource):
 def importable(source: Source) -> str | None:
     """Return the module whose import registers what a source needs, `None` where it needs none or
     was defined in a script or notebook."""
+    module = _module_of(source)
+    return None if module == "__main__" else module
+
+
+def in_script(source: Source) -> bool:
+    """Return whether a source needs what was registered in a script or notebook."""
+    return _module_of(source) == "__main__"
+
+
+def _module_of(source: Source) -> str | None:
     while isinstance(source, (SizedSource, RandomSource, TunedSource)):
         source = source.origin if isinstance(source, TunedSource) else source.inner
     if not isinstance(source, (OwnSource, SavedSource)) or source.blueprint.library != "own":
         return None
     own = _REGISTERED.get(source.blueprint.architecture)
     module = getattr(own and own.builder, "__module__", None)
-    return None if module in (None, "__main__") else str(module)
+    return None if module is None else str(module)
 
 
 @register("own")
