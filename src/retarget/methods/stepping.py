@@ -58,6 +58,7 @@ class Stepper:
         self.micro = how.batch
         self._trainee, self._objective, self._optimiser = trainee, objective, optimiser
         self._team, self._how, self._decided = team, how, decided
+        self._parameters = dict(trainee.named_parameters())
         self._start = {n: p.detach().clone() for n, p in self._named()} if how.stay_near else {}
 
     def step(self, share: Share, seed: int) -> float:
@@ -93,7 +94,7 @@ class Stepper:
         return float(value)
 
     def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((n, p) for n, p in self._trainee.named_parameters() if p.requires_grad)
+        return ((n, p) for n, p in self._parameters.items() if p.requires_grad)
 
     def _gradient(self, share: Share, seed: int, named: Mapping[str, nn.Parameter]) -> Tensor:
         """Set the gradients of the whole batch, of all processes; return its loss."""

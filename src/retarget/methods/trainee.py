@@ -67,7 +67,7 @@ class Trainee(nn.Module):
     def forward(self, batch: Tensor) -> Tensor:
         """Map prepared inputs, or activations where there is a cut, to outputs (b, K)."""
         if self.split is None:
-            found = self.encoder.pooled(batch, self.pooling)
+            found = self.encoder.pooled_of(batch, self.pooling, self.layers)
         else:
             found = self.split.suffix(batch, self.pooling)
         x = torch.cat([found[name] for name in self.layers], dim=1)
