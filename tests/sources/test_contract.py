@@ -166,6 +166,22 @@ def test_pictures_are_prepared_alike_in_many_threads(encoder):
     assert all(map(torch.equal, expected, found))
 
 
+def test_views_are_inputs_that_the_generator_alone_decides_in_many_threads_too(encoder):
+    pictures = some_pictures(4) * 4
+
+    def view(number, strength=0.7):
+        return encoder.augment(pictures[number], np.random.default_rng(number), strength)
+
+    expected = [view(number) for number in range(16)]
+    with ThreadPoolExecutor(4) as pool_of_threads:
+        found = list(pool_of_threads.map(view, range(16)))
+    assert all(map(torch.equal, expected, found))
+    assert all(made.shape == encoder.input_shape for made in found)
+    assert not torch.equal(found[0], encoder.prepare(pictures[0]))
+    assert not torch.equal(found[0], found[4])  # another view of the same picture
+    assert torch.equal(view(1, 0.0), encoder.prepare(pictures[1]))
+
+
 def test_detail_is_twice_the_input_in_steps_shared_between_encoders(source, encoder):
     side = max(encoder.input_shape[1:])
     assert encoder.detail >= 2 * side
