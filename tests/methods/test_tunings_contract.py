@@ -17,12 +17,17 @@ for _room in ("finetune", "lora", "scratch"):
     importlib.import_module(f"retarget.methods.{_room}")
 
 NAMES = ("bitfit", "dora", "finetune", "ia3", "lora", "norms", "scratch")
-ENCODERS = ("test_vit", "test_resnet")
+ENCODERS = ("test_vit", "test_resnet", "user")
+PAIRS = [*((n, e) for n in NAMES for e in ENCODERS), ("small-cnn", "user")]
+SLOW = {(n, "test_resnet") for n in ("bitfit", "dora", "ia3", "norms")}
+CASES = [pytest.param(p, marks=pytest.mark.slow if p in SLOW else ()) for p in PAIRS]
 # What the toy wants: its weights have further to go than pretrained ones.
 RATES = {
     "test_vit": {"finetune": 1e-3, "bitfit": 1e-3, "lora": 5e-3, "dora": 5e-3, "scratch": 5e-3},
     "test_resnet": {"finetune": 5e-3, "bitfit": 5e-3, "scratch": 5e-3},
+    "user": {},
 }
+HARDLY = {("bitfit", "user"), ("ia3", "user")}
 SETTINGS = {"epochs": 6, "batch": 8, "augment": 0.0, "refit": False}
 
 
@@ -30,7 +35,7 @@ def tuning(name: str, encoder: str = "test_vit", **settings):
     return TUNINGS[name](**{"lr": RATES[encoder].get(name, 2e-2), **SETTINGS, **settings})
 
 
-@pytest.fixture(scope="module", params=[(n, e) for n in NAMES for e in ENCODERS], ids="-".join)
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def tuned(request, toy, tmp_path_factory):
     """A tuning, what it was given, and what it found, once for all tests that only look."""
     name, encoder = request.param
@@ -53,6 +58,11 @@ def outputs(uri, member, subject, rows):
     return member.outputs(lambda layer: found[layer].numpy()) * member.temperature
 
 
+def encoder_of(subject):
+    name = subject.source.blueprint.architecture
+    return "user" if name == "toy-user" else name
+
+
 def mean_loss(subject, outputs):
     labels = subject.labels.take(subject.judging)
     return float(example_losses(labels, calibrated(labels, outputs)[1]).mean())
@@ -63,8 +73,10 @@ def test_every_registered_tuning_is_in_this_suite():
 
 
 def test_it_learns_what_frozen_features_do_not_tell(tuned):
-    _, subject, found = tuned
-    assert mean_loss(subject, found.validation) < 0.98 * found.epochs[0].validation_loss
+    name, subject, found = tuned
+    start, end = found.epochs[0].validation_loss, mean_loss(subject, found.validation)
+    # The user's network has a hundred biases and as many outputs: too few to learn it by.
+    assert end < (1.0001 if (name, encoder_of(subject)) in HARDLY else 0.98) * start
 
 
 def test_the_written_encoder_and_head_predict_as_they_were_judged(tuned):
@@ -89,8 +101,8 @@ def test_dropout_and_batch_statistics_are_off_at_prediction(tuned):
 
 
 def test_the_written_encoder_keeps_the_preprocessing_of_its_source(tuned):
-    _, subject, found = tuned
-    own, source = resolve(found.uri).load(), subject.source.load()
+    name, subject, found = tuned
+    own, source = resolve(found.uri).load(), TUNINGS[name]().start(subject).load()
     picture = subject.inputs.references[0]
     assert own.preprocessing() == source.preprocessing()
     torch.testing.assert_close(own.prepare(picture), source.prepare(picture), rtol=0, atol=0)
@@ -101,7 +113,7 @@ def test_the_written_encoder_says_where_it_is_from(tuned):
     source = resolve(found.uri)
     assert source.fingerprint not in (subject.source.fingerprint, "")
     assert "this task" in source.facts.trained_on
-    assert source.facts.licence == "mit"
+    assert source.facts.licence == TUNINGS[name]().start(subject).facts.licence
     assert TUNINGS[name].from_random == ("toys" not in source.facts.trained_on)
 
 
@@ -118,7 +130,7 @@ def test_the_same_asked_again_is_read_and_not_trained(tuned, monkeypatch):
     name, subject, found = tuned
     monkeypatch.setenv("RETARGET_CACHE", str(Path(found.uri.removeprefix("file:")).parents[2]))
     monkeypatch.setattr(course, "train", lambda *_, **__: pytest.fail("it was trained again"))
-    again = tuning(name, subject.source.blueprint.architecture).fit(subject)
+    again = tuning(name, encoder_of(subject)).fit(subject)
     np.testing.assert_array_equal(again.validation, found.validation)
     for key, value in found.member.head.arrays().items():
         np.testing.assert_array_equal(again.member.head.arrays()[key], value)

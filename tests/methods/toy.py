@@ -3,15 +3,19 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 
 from retarget.features.views import Inputs
 from retarget.methods.base import Labels
 from retarget.methods.tuning import Subject
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.model_source import ModelSource
+from retarget.sources.own import own_source
 from retarget.sources.recipe import Recipe
-from retarget.sources.source import Facts
+from retarget.sources.registry import resolve
+from retarget.sources.source import Facts, Source
 
 SIDE = 32
 
@@ -40,6 +44,23 @@ class ToySource(ModelSource):
         return 7
 
 
+@own_source("toy-user", size=SIDE, trained_on="toys", licence="mit")
+def user_net() -> nn.Module:
+    """Return what a user might have: a plain network, with dropout and batch norm."""
+    torch.manual_seed(7)
+    return nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(16, 24, 3, 2, 1), nn.BatchNorm2d(24), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(24, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU()),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(32, 24)),
+    )
+
+
+def source(name: str) -> Source:
+    """Return a tiny timm architecture, or the user's network."""
+    return resolve("own:toy-user") if name == "user" else ToySource(name)
+
+
 def pictures(n: int, seed: int) -> tuple[list[Image.Image], np.ndarray]:
     """Faint stripes, upright or lying, on colours that differ far more between pictures."""
     random = np.random.default_rng(seed)
@@ -58,7 +79,7 @@ def subject(architecture: str = "test_vit", n: int = 96, judging: int = 32, **ot
     references, values = pictures(n, seed=1)
     ids = np.array([f"{i:032x}" for i in range(n)])
     made = Subject(
-        source=ToySource(architecture),
+        source=source(architecture),
         inputs=Inputs("image", references, ids),
         labels=Labels("classification", values, 2, np.ones(n)),
         validation=np.arange(n) >= n - judging,
