@@ -1,9 +1,13 @@
+from types import ModuleType
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from retarget.methods.base import Labels
-from retarget.methods.judging import difference, judged
+from retarget.methods.gear import equip
+from retarget.methods.judging import Judge, difference, judged
+from retarget.methods.settings import Training
 
 
 def test_difference_has_the_interval_of_welch() -> None:
@@ -38,6 +42,15 @@ def test_judged_at_the_temperature_that_suits() -> None:
     assert found.temperature > 10
     assert found.loss == pytest.approx(stats.bernoulli(0.8).entropy(), abs=0.05)
     assert found.score == pytest.approx(0.8, abs=0.05)
+
+
+def test_few_of_many_rows_are_looked_at(trainable: ModuleType) -> None:
+    made = trainable.subject(40, 10)
+    model = trainable.trainee(made)
+    judge = Judge(equip(model, trainable.everything(model), made, Training(views=0), None))
+    whole, some = (judge.learning_losses(most, 2.0) for most in (100, 12))
+    assert len(whole) == 30 and len(some) == 12
+    assert all(np.isclose(whole, one, rtol=1e-5).any() for one in some)
 
 
 def test_judged_numbers() -> None:

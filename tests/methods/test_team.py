@@ -4,7 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import nn
+
+from retarget.methods import team as teams
+from retarget.methods.team import Team
 
 HERE = Path(__file__).parent
 RUN = f"""
@@ -40,6 +46,57 @@ run("short", made, most=1 if os.environ.get("RANK") == "1" else 10**9)
 run("few", trainable.subject(9, 1), replace(HOW, batch=3))
 run("one", trainable.subject(4, 1), replace(HOW, batch=1))
 """
+
+
+def doubled(monkeypatch: pytest.MonkeyPatch) -> Team:
+    """A team of two, the other of which has the same numbers."""
+    team = Team("cpu")
+    team.count = 2
+    monkeypatch.setattr(team, "_sum", lambda tensor: tensor.mul_(2))
+    return team
+
+
+def test_gradients_are_summed_in_buckets_where_anybody_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(teams, "_BUCKET", 5)
+    parameters = [nn.Parameter(torch.randn(size)) for size in (3, 4, 2, 1)]
+    for parameter in parameters[:3]:
+        parameter.grad = torch.randn_like(parameter)
+    before = [p.grad.clone() for p in parameters[:3]]
+    loss = doubled(monkeypatch).sum_gradients(parameters, torch.tensor(1.5))
+    assert loss.item() == 3.0
+    assert all(torch.equal(p.grad, 2 * b) for p, b in zip(parameters, before, strict=False))
+    assert parameters[3].grad is None
+
+
+def test_a_process_without_examples_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    team, weight = doubled(monkeypatch), nn.Parameter(torch.ones(2))
+
+    def other(tensor: torch.Tensor) -> None:
+        tensor.add_(1.0)
+
+    monkeypatch.setattr(team, "_sum", other)
+    assert team.sum_gradients([weight], torch.tensor(0.0)).item() == 1.0
+    assert weight.grad is not None and weight.grad.tolist() == [1.0, 1.0]
+
+
+def test_rows_and_statistics_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    team = doubled(monkeypatch)
+    rows = team.whole(np.ones((2, 3)), slice(1, 3), 4)
+    assert rows.tolist() == [[0.0] * 3, [2.0] * 3, [2.0] * 3, [0.0] * 3]
+    mean, count = torch.tensor([1.0, 2.0]), torch.tensor(7)
+    team.average([mean, count])
+    assert mean.tolist() == [1.0, 2.0] and int(count) == 7
+
+
+def test_alone_nothing_is_sent() -> None:
+    team = Team("cpu")
+    assert (team.count, team.rank, team.share(5)) == (1, 0, slice(0, 5))
+    weight = nn.Parameter(torch.ones(2))
+    assert team.sum_gradients([weight], torch.tensor(2.0)).item() == 2.0
+    assert weight.grad is None
+    assert team.whole(np.ones((2, 3)), slice(0, 2), 2).shape == (2, 3)
 
 
 def difference(a: Any, b: Any) -> float:

@@ -492,11 +492,12 @@ def test_batches_are_halved_until_memory_is_enough(trainable: ModuleType) -> Non
 
 
 def test_gives_up_when_one_example_is_too_much(trainable: ModuleType) -> None:
-    made = trainable.subject(24, 0)
-    model = trainable.trainee(made)
-    model.encoder.most = 0
-    with pytest.raises(TrainingError, match="single example"):
-        fit(trainable, model, made, PLAIN)
+    for judging in (0, 8):
+        made = trainable.subject(24, judging)
+        model = trainable.trainee(made)
+        model.encoder.most = 0
+        with pytest.raises(TrainingError, match="single example"):
+            fit(trainable, model, made, PLAIN)
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(trainable: ModuleType) -> None:
@@ -772,3 +773,29 @@ def test_refuses_cutmix_without_a_grid(trainable: ModuleType) -> None:
     model.encoder.input_shape = (108,)
     with pytest.raises(UsageError, match="mixup"):
         fit(trainable, model, made, replace(PLAIN, cutmix=1.0))
+
+
+def test_bf16_comes_near_and_weights_stay_float32(trainable: ModuleType) -> None:
+    made = trainable.subject(24, 8)
+    models = pair(trainable, made)
+    for precision, model in zip(("float32", "bf16"), models, strict=True):
+        fit(trainable, model, made, replace(PLAIN, precision=precision), key=precision)
+    assert 0 < distance(*models) < 0.05
+    assert all(p.dtype == torch.float32 for p in models[1].parameters())
+
+
+def test_outputs_that_are_no_numbers_are_not_judged(trainable: ModuleType) -> None:
+    made = trainable.subject(24, 8, title="Toy")
+    model = trainable.trainee(made)
+    model.linear.register_forward_hook(lambda *a: a[2] * float("inf"))
+    with pytest.raises(TrainingError, match="Toy: the model's outputs are not finite"):
+        fit(trainable, model, made, PLAIN)
+
+
+def test_numbers_are_predicted_from_their_mean_on(trainable: ModuleType) -> None:
+    made = trainable.subject(40, 16, kind="regression")
+    model = Trainee(trainable.Small(), 1)
+    found = fit(trainable, model, made, replace(PLAIN, epochs=0))
+    known = made.labels.values[made.learning]
+    assert found.outputs[:, 0] == pytest.approx(known.mean(), rel=1e-5)
+    assert found.taken == 0

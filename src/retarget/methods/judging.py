@@ -13,7 +13,7 @@ from retarget.evaluation.quantiles import t_quantile
 from retarget.methods.base import Labels
 from retarget.methods.gear import Gear
 from retarget.methods.losses import calibrated, example_losses
-from retarget.methods.memory import is_out_of_memory
+from retarget.methods.memory import is_out_of_memory, too_little
 from retarget.methods.model import to_probabilities
 
 # Rows that are learned from, which are looked at as at prediction: for the gap, before training.
@@ -90,10 +90,12 @@ class Judge:
         while True:
             try:
                 made = [gear.trainee(gear.placed(part)) for part in torch.split(batch, size)]
-                return torch.cat(made).double().cpu().numpy()
+                return torch.cat(made).cpu().double().numpy()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or size == 1:
+                if not is_out_of_memory(error):
                     raise
+                if size == 1:
+                    raise too_little(error) from error
                 size = (size + 1) // 2
 
 

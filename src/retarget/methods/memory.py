@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from retarget.core.errors import TrainingError
+
 _EVERY = 0.05
 _SAYINGS = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory")
 
@@ -16,6 +18,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _SAYINGS)
+
+
+def too_little(error: BaseException) -> TrainingError:
+    """Return what to say where not even one example fits."""
+    return TrainingError(
+        f"Memory is not enough for a single example ({error}). Train fewer layers (--from), let "
+        "activations be recomputed, or choose a smaller source or input size."
+    )
 
 
 class PeakMemory:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from retarget.core.errors import TrainingError
 from retarget.core.hashing import hash_json
 from retarget.core.types import IntArray
 from retarget.methods.decisions import Decisions
-from retarget.methods.memory import is_out_of_memory
+from retarget.methods.memory import is_out_of_memory, too_little
 from retarget.methods.modes import without_taking_in
 from retarget.methods.objective import Mixing, Objective
 from retarget.methods.optimiser import clip, norm_of, pull_back, sharpened
@@ -113,10 +112,7 @@ class Stepper:
     def _halve(self, size: int, error: BaseException) -> None:
         self.micro = min(self.micro, size)
         if self.micro == 1:
-            raise TrainingError(
-                f"Memory is not enough to train on a single example ({error}). Train fewer layers "
-                "(--from), let activations be recomputed, or choose a smaller source or input size."
-            ) from error
+            raise too_little(error) from error
         self.micro = ceil(self.micro / 2)
         if self._team.device.type == "cuda":
             torch.cuda.empty_cache()
