@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from retarget.api import asked
+from retarget.core.config import FitConfig
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -54,12 +57,22 @@ def test_the_python_of_the_readme_runs(
     import retarget as rt
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     opened: list[object] = []
+    fitted: list[FitConfig] = []
+
+    def fit(data: object, **options: object) -> rt.Run:
+        fitted.append(asked(str(data), None, options))
+        return rt.Run(small_run)
+
     monkeypatch.setattr(rt, "open_task", lambda data: opened.append(data) or "task", raising=False)
-    monkeypatch.setattr(rt, "fit", lambda task: rt.Run(small_run), raising=False)
+    monkeypatch.setattr(rt, "fit", fit, raising=False)
     picture = next((pictures / "test" / "dark").iterdir())
-    code = block.replace("new.jpg", str(picture)).replace("out/", str(tmp_path / "out"))
-    exec(compile(code, "README.md", "exec"), {})
+    names = {"rt": rt}
+    for block in blocks:
+        code = block.replace("new.jpg", str(picture)).replace("out/", str(tmp_path / "out"))
+        exec(compile(code, "README.md", "exec"), names)
     assert opened == ["photos/"]
     assert (tmp_path / "out" / "report.html").is_file()
+    assert fitted[-1].methods == ({"name": "finetune", "from_layer": "blocks.4", "lr": "auto"},)
+    assert fitted[-1].time == 600
