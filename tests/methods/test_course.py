@@ -8,8 +8,9 @@ import torch
 
 from retarget.core.paths import cache_dir
 from retarget.evaluation.calibration import fit_temperature
-from retarget.methods import course, kept, start
+from retarget.methods import course, kept, mixing, start
 from retarget.methods.finetune import FineTune
+from retarget.methods.losses import calibrated, example_losses
 from retarget.methods.mixing import weights_of
 from retarget.methods.training import Trained
 from retarget.methods.tuning import Epoch, TrainingCost
@@ -111,20 +112,26 @@ def test_the_encoder_is_the_second_ones_and_the_judged_outputs_the_first_ones(re
     assert found.member.temperature == expected
 
 
-def test_the_share_that_was_judged_best_is_that_of_the_second_training(recorded, subject):
+def test_the_share_that_was_judged_best_is_that_of_the_second_training(
+    recorded, subject, monkeypatch
+):
     recorder = recorded(step=1e-3)
+    judge = mixing.judge
+    monkeypatch.setattr(mixing, "judge", lambda *a, **k: replace(judge(*a, **k), share=0.3))
     found = FineTune().fit(subject)
-    share = found.settings["share"]
     call = recorder.calls[1]
     weights = resolve(found.uri).load().weights()
     for name, value in call["weights"].items():
         if name.startswith("encoder.model.") and value.is_floating_point():
-            expected = torch.lerp(call["start"][name], value, share)
+            expected = torch.lerp(call["start"][name], value, 0.3)
             assert torch.equal(weights[name.removeprefix("encoder.model.")], expected)
-    assert {round(m.share, 1) for m in found.mixes} == {i / 10 for i in range(11)}
-    lowest = min(m.validation_loss for m in found.mixes)
-    at = next(m for m in found.mixes if m.share == share)
-    assert at.validation_loss == pytest.approx(lowest, rel=1e-5)
+    expected = torch.lerp(call["start"]["linear.weight"], call["weights"]["linear.weight"], 0.3)
+    np.testing.assert_array_equal(found.member.head.arrays()["weight"], expected.numpy())
+    assert found.settings["share"] == 0.3 and "30%" in found.why
+    assert [m.share for m in found.mixes] == [i / 10 for i in range(11)]
+    labels = subject.labels.take(subject.judging)
+    loss = float(example_losses(labels, calibrated(labels, found.validation)[1]).mean())
+    assert loss == pytest.approx(found.mixes[3].validation_loss)
 
 
 def test_nothing_is_trained_again_that_was_best_before_training(recorded, subject):
@@ -133,6 +140,14 @@ def test_nothing_is_trained_again_that_was_best_before_training(recorded, subjec
     assert len(recorder.calls) == 1
     source, tuned = subject.source.load().weights(), resolve(found.uri).load().weights()
     assert all(torch.equal(source[name], tuned[name]) for name in source)
+
+
+def test_nothing_is_trained_again_where_the_source_is_the_best_mixture(recorded, subject):
+    recorder = recorded(step=5.0)
+    found = FineTune().fit(subject)
+    assert found.settings["share"] == 0.0 and len(recorder.calls) == 1
+    FineTune(keep_mixes=True).fit(subject)
+    assert len(recorder.calls) == 3
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,42 @@ def test_a_point_is_found_by_its_share(way):
     assert found.points[found.at(0.3)].share == 0.3
     with pytest.raises(ValueError, match="not in list"):
         found.at(0.35)
+
+
+def test_frozen_layers_are_run_once_and_change_nothing(toy, monkeypatch):
+    subject = toy.subject("test_resnet", n=40, judging=16)
+    trainee = headed(subject.source.load(), subject, Probe()).eval()
+    start, late = weights_of(trainee), trainee.encoder.groups()[-2:]
+    names = {name for group in late for name in group.parameters}
+    with torch.no_grad():
+        for name, parameter in trainee.encoder.named_parameters():
+            if name in names:
+                parameter.mul_(1.1)
+    last, behind = plain_outputs(trainee, subject), trainee.encoder.groups()[-3].layer
+    seen = []
+    first = trainee.encoder.model.conv1
+    convolve = first._conv_forward
+
+    def counted(given, *rest):
+        seen.append(len(given))
+        return convolve(given, *rest)
+
+    monkeypatch.setattr(first, "_conv_forward", counted)
+    whole = judge(trainee, start, last, subject)
+    many = sum(seen)
+    seen.clear()
+    cut = judge(trainee, start, last, subject, behind=behind)
+    assert many == 10 * 16 and sum(seen) < many / 2
+    for a, b in zip(whole.outputs, cut.outputs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+    assert whole.share == cut.share and trainee.split is None
+
+
+def test_a_mixture_whose_outputs_are_not_finite_is_the_worst(way):
+    trainee, start, subject = way
+    last = plain_outputs(trainee, subject)
+    with torch.no_grad():
+        trainee.linear.bias.fill_(float("inf"))
+    found = judge(trainee, start, last, subject)
+    assert found.share in (0.0, 1.0)
+    assert all(np.isinf(p.validation_loss) for p in found.points[1:-1])

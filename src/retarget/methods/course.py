@@ -39,7 +39,14 @@ def run(tuning: GradientTuning, subject: Subject, key: str) -> Tuned:
     trained = train(ready.trainee, ready.parts, _first(subject, again), how, key=f"{key}-1")
     mixed = None
     if how.mixes and subject.validation.any():
-        mixed = mixing.judge(ready.trainee, ready.start, trained.outputs, subject, how.kept_shares)
+        mixed = mixing.judge(
+            ready.trainee,
+            ready.start,
+            trained.outputs,
+            subject,
+            more=how.kept_shares,
+            behind=trained.settings.get("cached_behind", ""),
+        )
     outcome = Outcome(trained, mixed, trained.cost, trained.notes, trained.interrupted)
     if again and not outcome.interrupted:
         ready, outcome = _again(how, subject, outcome, key)
@@ -76,7 +83,7 @@ def _again(
     )
     ready = _ready(how, how.start(subject).load(), everything)
     cost, notes, interrupted = first.cost, first.notes, False
-    if first.trained.taken > 0:
+    if _moved(how, first):
         trained = train(
             ready.trainee,
             ready.parts,
@@ -88,6 +95,13 @@ def _again(
         cost, notes = _sum(cost, trained.cost), (*notes, *trained.notes)
         interrupted = trained.interrupted
     return ready, Outcome(first.trained, first.mixed, cost, notes, interrupted, again=True)
+
+
+def _moved(how: GradientTuning, first: Outcome) -> bool:
+    """Return whether any weights but those at the start are wanted."""
+    mixed = first.mixed
+    at_start = first.trained.taken == 0 or (mixed is not None and mixed.share == 0.0)
+    return not at_start or bool(how.kept_shares and first.trained.taken)
 
 
 def _sum(first: TrainingCost, second: TrainingCost) -> TrainingCost:

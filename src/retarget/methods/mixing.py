@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from retarget.methods.tuning import Mix, Subject
 SHARES = tuple(i / 10 for i in range(11))
 # Losses that are closer than this are one and the same, in another order of summation.
 ALIKE = 1e-6
+# Of activations of frozen layers, kept in memory while mixtures are judged.
+MOST_BYTES = 500_000_000
 
 Weights = Mapping[str, Tensor]
 
@@ -65,6 +68,7 @@ def judge(
     outputs: FloatArray,
     subject: Subject,
     more: Sequence[float] = (),
+    behind: str = "",
 ) -> Mixed:
     """Judge every tenth of the way, and `more` shares, by the validation rows.
 
@@ -77,17 +81,18 @@ def judge(
         outputs: (m, K) of the validation rows, as trained.
         subject: examples.
         more: shares between 0 and 1.
+        behind: a layer up to which nothing was trained, so that it is run once for all shares.
     """
     tuned, labels = weights_of(trainee), subject.labels.take(subject.judging)
     shares = sorted({*SHARES[:-1], *more})
     between = (mixed_weights(start, tuned, share) for share in shares)
-    found = [*_outputs(trainee, between, len(shares), subject), outputs]
+    found = [*_outputs(trainee, between, len(shares), subject, behind), outputs]
     trainee.load_state_dict(tuned)
     points, temperatures = [], []
     for share, one in zip((*shares, 1.0), found, strict=True):
-        temperature, predictions = calibrated(labels, one)
+        temperature, point = _point(share, labels, one, subject.metric)
         temperatures.append(temperature)
-        points.append(_point(share, labels, predictions, subject.metric))
+        points.append(point)
     lowest = min(p.validation_loss for p in points)
     best = next(p for p in points if p.validation_loss <= lowest + ALIKE * abs(lowest))
     return Mixed(best.share, tuple(points), tuple(found), tuple(temperatures))
@@ -95,27 +100,34 @@ def judge(
 
 @torch.no_grad()
 def _outputs(
-    trainee: Trainee, weights: Iterable[Weights], count: int, subject: Subject
+    trainee: Trainee, weights: Iterable[Weights], count: int, subject: Subject, behind: str
 ) -> Iterator[FloatArray]:
     """Yield (m, K) outputs of the validation rows with each of `count` sets of weights."""
     device = pick_device(subject.device)
     trainee.to(device).eval()
     views = Views(subject.inputs, trainee.encoder, seed=subject.seed, strength=0.0)
+    split = trainee.encoder.split_at(behind) if behind else None
+    activations: list[Tensor] = []
+    if split and 4 * prod(split.shape) * len(subject.judging) <= MOST_BYTES:
+        whole = views.evaluation(batches(subject.judging))
+        activations = [split.prefix(batch.to(device)) for batch in whole]
     with progress("Mixing with the source", count, "mixtures") as meter:
         for one in weights:
             trainee.load_state_dict(dict(one))
-            made = [
-                trainee(batch.to(device)).cpu().double().numpy()
-                for batch in views.evaluation(batches(subject.judging))
-            ]
+            trainee.split = split if activations else None
+            stream = activations or views.evaluation(batches(subject.judging))
+            made = [trainee(batch.to(device)).cpu().double().numpy() for batch in stream]
+            trainee.split = None
             meter.advance()
             yield np.concatenate(made)
 
 
-def _point(share: float, labels: Labels, predictions: FloatArray, metric: str) -> Mix:
+def _point(share: float, labels: Labels, outputs: FloatArray, metric: str) -> tuple[float, Mix]:
+    """Return the temperature that suits outputs, and what they are worth at it."""
+    if not np.isfinite(outputs).all():  # between two good models there can be a bad one
+        return 1.0, Mix(share, float("inf"), float("nan"))
+    temperature, predictions = calibrated(labels, outputs)
     shown = predictions[:, 0] if labels.kind == "regression" else predictions
-    return Mix(
-        share=share,
-        validation_loss=float(example_losses(labels, predictions).mean()),
-        score=score(metric, labels.kind, labels.values, shown, labels.weights),
-    )
+    loss = float(example_losses(labels, predictions).mean())
+    worth = score(metric, labels.kind, labels.values, shown, labels.weights)
+    return temperature, Mix(share, loss, worth)
