@@ -105,7 +105,7 @@ def test_frozen_layers_are_run_once_and_change_nothing(toy, monkeypatch):
                 parameter.mul_(1.1)
     last, behind = plain_outputs(trainee, subject), trainee.encoder.groups()[-3].layer
     seen = []
-    first = trainee.encoder.model.conv1
+    first = trainee.encoder.model.conv1[0]
     convolve = first._conv_forward
 
     def counted(given, *rest):
