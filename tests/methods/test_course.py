@@ -1,6 +1,7 @@
 """The course of a training: once to be judged, once more on all rows, mixed alike, written."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,3 +241,32 @@ def test_labels_and_numbers_are_learned_too(kind, toy, subject):
         assert found.member.temperature == 1.0
     else:
         assert ((predicted > 0) == (values > 0.5)).mean() > 0.7
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_encoder_and_write_it_once(together, own_cache):
+    toy = Path(__file__).with_name("toy.py")
+    code = f"""
+import sys
+sys.path.insert(0, {str(toy.parent)!r})
+import toy
+from retarget.core import processes
+from retarget.methods import kept
+from retarget.methods.finetune import FineTune
+from retarget.sources.registry import resolve
+wrote = []
+keep = kept.keep
+kept.keep = lambda *a: (wrote.append(1), keep(*a))
+subject = toy.subject("test_vit", n=24, judging=8)
+how = FineTune(epochs=2, batch=8, augment=0.0, lr=1e-3)
+made, again = how.fit(subject), how.fit(subject)
+found["uri"], found["again"], found["wrote"] = made.uri, again.uri, len(wrote)
+found["fingerprint"] = resolve(made.uri).fingerprint
+found["outputs"] = made.validation.tolist()
+"""
+    first, second = together(code)
+    assert (first["status"], second["status"]) == (0, 0), first["errors"] + second["errors"]
+    assert (first["wrote"], second["wrote"]) == (1, 0)
+    for name in ("uri", "again", "fingerprint", "outputs"):
+        assert first[name] == second[name]
+    assert first["uri"] == first["again"]
