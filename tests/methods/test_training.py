@@ -746,6 +746,21 @@ def test_costs_are_told(trainable: ModuleType) -> None:
     assert all(p.requires_grad for p in model.parameters())
 
 
+def test_a_trainee_is_left_whole_whatever_happens(trainable: ModuleType) -> None:
+    made = trainable.subject(24, 8)
+    model = trainable.trainee(made)
+    model.encoder.first.requires_grad_(False)
+    wanted = {n: p.requires_grad for n, p in model.named_parameters()}
+    parts = (Part(tuple(n for n, flag in wanted.items() if flag)),)
+    how = replace(PLAIN, views=None, epochs=6)
+    broken = replace(made, callbacks=(BreaksAt(4),))
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainable, model, broken, how, parts=parts)
+    assert model.split is None and not any(m.training for m in model.modules())
+    assert {n: p.requires_grad for n, p in model.named_parameters()} == wanted
+    assert all(p.grad is None for p in model.parameters())
+
+
 def test_recovers_a_known_solution(trainable: ModuleType) -> None:
     made = trainable.subject(120, 40, seed=3)
     model = Trainee(trainable.Small(seed=1), 3)

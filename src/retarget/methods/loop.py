@@ -15,7 +15,13 @@ from retarget.core.hashing import hash_json
 from retarget.core.progress import Meter
 from retarget.core.text import printable
 from retarget.methods.callbacks import Callbacks
-from retarget.methods.checkpoints import Checkpoints, State, optimiser_state, restore_optimiser
+from retarget.methods.checkpoints import (
+    Checkpoints,
+    State,
+    optimiser_state,
+    prune,
+    restore_optimiser,
+)
 from retarget.methods.gear import Gear
 from retarget.methods.interruption import Interruption
 from retarget.methods.journal import Journal
@@ -91,8 +97,9 @@ class Loop:
         }
 
     def remove_checkpoint(self) -> None:
-        """Delete what is no longer needed."""
+        """Delete what is no longer needed, and what others left behind too much of."""
         self._checkpoints.remove()
+        prune()
 
     def _epoch(self, interruption: Interruption, meter: Meter) -> None:
         journal, gear = self.journal, self._gear

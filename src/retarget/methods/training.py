@@ -1,6 +1,6 @@
 """`train`: the only gradient loop of the project, from a trainee to what it became."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,25 +83,32 @@ def train(
         UsageError: settings that don't fit the inputs.
         MissingExtraError: several processes without accelerate.
     """
-    gear = equip(trainee, parts, subject, how, epochs)
+    wanted = {name: p.requires_grad for name, p in trainee.named_parameters()}
+    try:
+        gear = equip(trainee, parts, subject, how, epochs)
+        return _trained(gear, key, epochs)
+    finally:
+        _put_down(trainee, wanted)
+
+
+def _trained(gear: Gear, key: str, epochs: int | None) -> Trained:
+    trainee, subject = gear.trainee, gear.subject
     with (
         Interruption() as interruption,
         PeakMemory(gear.team.device) as peak,
         _sparing(gear),
     ):
         loop = Loop(gear, key, epochs)
-        whole = loop.journal.last * len(subject.learning)
+        journal = loop.journal
+        whole = journal.last * len(subject.learning)
         with progress(subject.title, whole, _unit(subject)) as meter:
             loop.run(interruption, meter)
         gear.load(loop.best)
         trainee.eval()
         found = judged(subject.labels.take(subject.judging), loop.outputs.numpy(), subject.metric)
         gap = loop.judge.gap(found) if subject.validation.any() else (float("nan"),) * 3
-        settings = loop.settings()
-    cost = _cost(gear, loop, peak.megabytes)
-    _put_down(gear)
+        cost = _cost(gear, loop, peak.megabytes)
     loop.remove_checkpoint()
-    journal = loop.journal
     return Trained(
         outputs=found.outputs,
         epochs=tuple(journal.history),
@@ -112,7 +119,7 @@ def train(
         lr=journal.lr,
         notes=(*gear.feeding.notes, *journal.notes, *_ended(journal)),
         schedule=journal.schedule,
-        settings=settings,
+        settings=loop.settings(),
         interrupted=journal.ended == "interrupted",
     )
 
@@ -154,14 +161,13 @@ def _cost(gear: Gear, loop: Loop, peak: float) -> TrainingCost:
     )
 
 
-def _put_down(gear: Gear) -> None:
-    """Leave the trainee whole, on the CPU, in evaluation mode."""
-    trainee = gear.trainee
+def _put_down(trainee: Trainee, wanted: Mapping[str, bool]) -> None:
+    """Leave the trainee whole, on the CPU, in evaluation mode, gradients wanted as before."""
     trainee.split = None
     trainee.to("cpu").to(memory_format=torch.contiguous_format).eval()
-    for parameter in trainee.parameters():
+    for name, parameter in trainee.named_parameters():
         parameter.grad = None
-        parameter.requires_grad_(parameter.is_floating_point())
+        parameter.requires_grad_(wanted[name])
 
 
 def _unit(subject: Subject) -> str:
