@@ -66,3 +66,26 @@ def test_yaml_gives_the_same_configuration_back() -> None:
         assert "\u202e" not in text
         assert "\x1b" not in text
     assert "日本" in reproduce.as_yaml(FitConfig(data="日本"))
+
+
+def test_trainings_are_asked_for_in_the_same_words() -> None:
+    config = FitConfig(data="a", methods=("probe", "finetune"), from_layer="blocks.5", lr="auto",
+                       time="5m", robustness=False, baselines=())  # fmt: skip
+    text = " ".join(_words(config))
+    for expected in (
+        "--method probe --method finetune",
+        "--from blocks.5",
+        "--lr auto",
+        "--time 300.0",
+        "--no-robustness",
+        "--baseline none",
+    ):
+        assert expected in text
+    assert FitConfig(data="a", time="300.0") == FitConfig(data="a", time="5m")
+
+
+def test_methods_with_settings_are_asked_for_by_the_configuration() -> None:
+    method = {"name": "finetune", "epochs": 5}
+    config = FitConfig(data="a", methods=(method,), seed=3, out="my run")
+    assert _words(config) == ["retarget", "fit", "a", "--config", "my run/config.yaml"]
+    assert FitConfig(**yaml.safe_load(reproduce.as_yaml(config))) == config

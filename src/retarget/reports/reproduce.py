@@ -1,6 +1,7 @@
 """How to do a run again: the command line and the configuration."""
 
 import shlex
+from pathlib import Path
 
 import yaml
 
@@ -13,6 +14,7 @@ _FLAGS = {
     "layers": "--layer",
     "methods": "--method",
     "baselines": "--baseline",
+    "from_layer": "--from",
 }
 
 # The data stand first; overwriting an earlier run is no part of doing this one again.
@@ -20,8 +22,15 @@ _NOT_ASKED = {"data", "force"}
 
 
 def command(config: FitConfig) -> str:
-    """Return the command line of a fit, one option a line: only what differs from the defaults."""
-    lines = [["retarget", "fit", config.data], *_differing(config, FitConfig)]
+    """Return the command line of a fit, one option a line: only what differs from the defaults.
+
+    Methods with settings of their own have no options: then it names the run's `config.yaml`.
+    """
+    if all(isinstance(method, str) for method in config.methods):
+        options = _differing(config, FitConfig)
+    else:
+        options = [["--config", str(Path(config.out or "") / "config.yaml")]]
+    lines = [["retarget", "fit", config.data], *options]
     return " \\\n  ".join(
         " ".join(shlex.quote(printable(word, 1000)) for word in line) for line in lines
     )
@@ -40,7 +49,8 @@ def _differing(config: DataConfig, among: type[DataConfig]) -> list[list[str]]:
         value = getattr(config, name)
         if name in _NOT_ASKED or value == field.get_default(call_default_factory=True):
             continue
-        lines += _options(_FLAGS.get(name, "--" + name.replace("_", "-")), value)
+        flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
+        lines += _options(flag, ("none",) if name == "baselines" and not value else value)
     return lines
 
 
