@@ -1,5 +1,6 @@
 """Records rich enough to fill every part of a report, built in code."""
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,14 @@ from retarget.runs.schema import (
     TaskRecord,
     Trial,
 )
+
+_spec = importlib.util.spec_from_file_location(
+    "retarget_tests_tuned", Path(__file__).parent / "tuned.py"
+)
+assert _spec
+assert _spec.loader
+_tuned = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_tuned)
 
 CLASSES = (
     "apple", "avocado", "banana", "blueberries", "cherries", "coconut", "grapes", "kiwi fruit",
@@ -326,6 +335,7 @@ def build_hostile() -> RunRecord:
     base = build(HOSTILE, HOSTILE, (*HOSTILE[:3], HOSTILE[10]))
     rng = np.random.default_rng(6)
     everything = " ".join(HOSTILE[:6])
+    base = _tuned.with_hostile_trainings(base, HOSTILE)
     return base.model_copy(
         update={
             "config": base.config.model_copy(
@@ -375,6 +385,12 @@ def build_many() -> RunRecord:
     return base.model_copy(update={"map": feature_map(rng, classes)})
 
 
+def build_tuned() -> RunRecord:
+    """A record with trainings."""
+    made: RunRecord = _tuned.with_trainings(build())
+    return made
+
+
 BUILDERS: dict[str, Callable[[], RunRecord]] = {
     "classification": build,
     "regression": build_regression,
@@ -382,6 +398,7 @@ BUILDERS: dict[str, Callable[[], RunRecord]] = {
     "hostile": build_hostile,
     "bare": build_bare,
     "many": build_many,
+    "tuned": build_tuned,
 }
 
 

@@ -144,3 +144,38 @@ def test_there_are_no_ticks_without_a_range() -> None:
 )
 def test_operations_are_counted_in_thousands_of_thousands(counted: float, shown: str) -> None:
     assert numbers.operations(counted) == shown
+
+
+@pytest.mark.parametrize(
+    ("some", "said"),
+    [(0, "0"), (980, "980"), (999.6, "1.0k"), (12_345, "12k"), (3_400_000, "3.4M"),
+     (86_000_000, "86M"), (1.2e9, "1.2G"), (math.nan, "–")],
+)  # fmt: skip
+def test_quantities_are_short(some: float, said: str) -> None:
+    assert numbers.quantity(some) == said
+
+
+@pytest.mark.parametrize(
+    ("some", "whole", "said"),
+    [(3_400_000, 3_400_000, "3.4M (100%)"), (3_399_000, 3_400_000, "3.4M (99.9%)"),
+     (148_000, 3_548_000, "148k (4%)"), (12_000, 3_400_000, "12k (0.4%)"),
+     (100, 3_400_000, "100 (< 0.1%)"), (0, 3_400_000, "0 (0%)"), (5, 0, "5")],
+)  # fmt: skip
+def test_parts_look_neither_like_all_nor_like_nothing(some: int, whole: int, said: str) -> None:
+    assert numbers.part_of(some, whole) == said
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(0.02, "0.1 MB"), (3.42, "3.4 MB"), (412.3, "412 MB"), (999.7, "1.0 GB"), (1234.0, "1.2 GB"),
+     (0.0, "–"), (math.nan, "–")],
+)  # fmt: skip
+def test_sizes_have_units(size: float, said: str) -> None:
+    assert numbers.megabytes(size) == said
+
+
+def test_shares_kept_are_percentages_with_their_interval() -> None:
+    assert numbers.kept(Estimate(0.714, 0.65, 0.77)) == "71% (65 to 77)"
+    assert numbers.kept(Estimate(-0.04, -0.2, 1.02)) == "−4% (−20 to 102)"
+    assert numbers.kept(Estimate(0.714, math.nan, math.nan)) == "71%"
+    assert numbers.kept(None) == "–"

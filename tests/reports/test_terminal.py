@@ -134,3 +134,53 @@ def test_signs_are_ascii_where_nothing_else_can_be_written(record: RunRecord) ->
     show_run(record, Console(file=stream, width=120))
     stream.flush()
     assert f"+ {record.verdict.sentence}" in written.getvalue().decode("ascii")
+
+
+def test_trainings_are_rows_with_what_they_took(records: dict[str, RunRecord]) -> None:
+    shown = _shown(records["tuned"], width=80)
+    assert re.search(r"(?m)^  bundled:efficientnet-lite0  probe, blocks\.6 +0\.870 ", shown)
+    assert re.search(r"(?m)^  bundled:\S+ +finetune +0\.902  3\.4M \(100%\)  4 min 05 s", shown)
+    assert re.search(r"(?m)^  bundled:\S+ +lora +0\.887    148k \(4%\) ", shown)
+    assert re.search(r"(?m)^▸ bundled:\S+ +average +0\.911 ", shown)
+    assert all(len(line) <= 80 for line in shown.split("\nChosen")[0].splitlines())
+
+
+def test_methods_are_shown_on_judging_examples(records: dict[str, RunRecord]) -> None:
+    tuned = records["tuned"]
+    shown = _shown(tuned, width=80)
+    for method in tuned.methods:
+        assert method.robustness is not None
+        gain = numbers.gain(method.gain) if method.gain else ""
+        line = f"{numbers.estimate(method.score)}  {gain}".strip()
+        (found,) = [one for one in shown.splitlines() if line in one and "kept" not in one
+                    and numbers.kept(method.robustness.kept) in one]  # fmt: skip
+        assert found.startswith(("frozen", "finetune", "lora", "scratch", "mean of all"))
+    assert "at 75%: 75% trained weights" in shown
+
+
+def test_methods_without_corruption_have_no_such_column(records: dict[str, RunRecord]) -> None:
+    tuned = records["tuned"]
+    calm = tuple(m.model_copy(update={"robustness": None}) for m in tuned.methods if m.share == 1)
+    shown = _shown(tuned.model_copy(update={"methods": calm}))
+    assert "Kept" not in shown
+    assert "at 75%" not in shown
+    assert "Gain over" in shown
+
+
+def test_frozen_run_says_nothing_of_trainings(record: RunRecord) -> None:
+    shown = _shown(record)
+    assert not re.search("Trained|Gain over|Kept", shown)
+
+
+def test_training_that_was_chosen_is_named_without_a_layer(records: dict[str, RunRecord]) -> None:
+    tuned = records["tuned"]
+    one = next(m for m in tuned.chosen.members if m.method == "lora")
+    chosen = tuned.chosen.model_copy(update={"members": (one,)})
+    assert re.search("Chosen: bundled:efficientnet-lite0, lora –", _shown(
+        tuned.model_copy(update={"chosen": chosen})))  # fmt: skip
+
+
+def test_hostile_names_of_methods_are_shown_as_text(records: dict[str, RunRecord]) -> None:
+    shown = _shown(records["hostile"])
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
+    assert "<script>alert(1)</script>" in shown

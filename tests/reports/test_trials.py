@@ -79,3 +79,35 @@ def test_layer_names_are_short() -> None:
     assert trials.layer_names(()) == "pixels"
     assert trials.layer_names(("head",)) == "head"
     assert trials.layer_names(("a", "b", "c")) == "3 layers: a … c"
+
+
+def test_trainings_come_after_frozen_features_and_their_mean_last(
+    records: dict[str, RunRecord],
+) -> None:
+    tuned = records["tuned"]
+    rows = trials.with_trainings(tuned)
+    frozen = trials.best_by_source(records["classification"])
+    assert [(t.source, t.method) for t in rows[:4]] == [(t.source, t.method) for t in frozen]
+    assert [t.method for t in rows[4:]] == ["finetune", "lora", "scratch", "average"]
+    assert trials.is_mixed(tuned)
+
+
+def test_run_without_trainings_has_no_such_rows(record: RunRecord) -> None:
+    assert trials.with_trainings(record) == ()
+    assert not trials.is_mixed(record)
+
+
+def test_trained_layer_is_no_layer_of_the_source(records: dict[str, RunRecord]) -> None:
+    tuned = records["tuned"]
+    moved = tuple(
+        t.model_copy(update={"layers": ("head",)}) if t.training else t for t in tuned.trials
+    )
+    changed = tuned.model_copy(update={"trials": moved})
+    assert trials.by_layer(changed) == trials.by_layer(tuned)
+    assert all(t.training is None for one in trials.by_layer(changed) for t in one.trials)
+
+
+def test_trainings_are_shown_however_bad_they_are(records: dict[str, RunRecord]) -> None:
+    shown, rest = trials.shown_first(records["tuned"], 10)
+    assert sum(t.training is not None for t in shown) == 3
+    assert not any(t.training for t in rest)

@@ -3,7 +3,13 @@
 from retarget.evaluation.gain import denominator_name
 from retarget.evaluation.metrics import METRICS
 
-_SHORT = {"majority": "guessing", "pixels": "pixels alone", "random": "random weights"}
+_SHORT = {
+    "majority": "guessing",
+    "pixels": "pixels alone",
+    "random": "random weights",
+    "scratch": "trained from scratch",
+    "small-cnn": "a small CNN",
+}
 
 
 def long_name(name: str, metric: str) -> str:

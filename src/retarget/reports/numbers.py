@@ -139,6 +139,50 @@ def share(part: float | None) -> str:
     return MISSING if part is None or not math.isfinite(part) else f"{part:.0%}"
 
 
+def kept(measured: Estimate | None, interval: bool = True) -> str:
+    """Return a share with its interval, `71% (65 to 77)`, or a dash."""
+    if measured is None or not math.isfinite(measured.value):
+        return MISSING
+    middle = f"{number(100 * measured.value, 0)}%"
+    if not (interval and math.isfinite(measured.low) and math.isfinite(measured.high)):
+        return middle
+    return f"{middle} ({span(100 * measured.low, 100 * measured.high, 0)})"
+
+
+def quantity(number_of: float) -> str:
+    """Return how many: `980`, `12k`, `3.4M`, `1.2G`."""
+    if not math.isfinite(number_of):
+        return MISSING
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number_of >= 0.9995 * size:
+            return f"{number(number_of / size, 1 if number_of < 9.95 * size else 0)}{unit}"
+    return number(number_of, 0)
+
+
+def part_of(some: float, whole: float) -> str:
+    """Return a quantity and its share of a whole: `3.4M (100%)`, `12k (0.4%)`.
+
+    What is not all does not look like all, nor what is something like nothing.
+    """
+    if not (math.isfinite(some) and whole > 0):
+        return quantity(some)
+    part = 100 * some / whole
+    if 0 < part < 0.1:
+        return f"{quantity(some)} (< 0.1%)"
+    if 99.5 <= part < 100:
+        return f"{quantity(some)} ({min(part, 99.9):.1f}%)"
+    return f"{quantity(some)} ({part:.{1 if 0 < part < 0.95 else 0}f}%)"
+
+
+def megabytes(size: float) -> str:
+    """Return a size with its unit, `3.4 MB`, `412 MB`, `1.2 GB`, or a dash for none."""
+    if not (math.isfinite(size) and size > 0):
+        return MISSING
+    if size >= 999.5:
+        return f"{number(size / 1000, 1)} GB"
+    return f"{number(size, 0)} MB" if size >= 9.95 else f"{max(size, 0.1):.1f} MB"
+
+
 def ticks(low: float, high: float, about: int = 5) -> tuple[float, ...]:
     """Return round numbers from `low` to `high`, steps of 1, 2 or 5 times a power of ten."""
     width = high - low

@@ -13,6 +13,7 @@ from retarget.reports.trials import LayerSeries, is_chosen
 from retarget.runs.schema import RunRecord
 
 WIDTH = 400.0
+NARROW = 340.0  # text of these plots is larger on a phone
 COLOURS = 8
 MOST_SERIES = 6
 
@@ -34,8 +35,8 @@ def gain_plot(gains: dict[str, Gain], metric: str) -> Markup:
         parts.append(svg.label(WIDTH, y + 14, shown, anchor="end"))
         parts.append(svg.line(0, y + 33, WIDTH, y + 33, "grid"))
         parts.append(svg.line(x(0), y + 22, x(0), y + 44, "zero"))
-        parts.append(_whisker(x, measured, y + 33, _direction(measured)))
-    parts += _x_axis(x, bottom, signed=True)
+        parts.append(whisker(x, measured, y + 33, _direction(measured)))
+    parts += x_axis(x, bottom, signed=True)
     parts.append(svg.label(0, bottom + 36, "← transfer hurts", "muted"))
     parts.append(svg.label(WIDTH, bottom + 36, "transfer helps →", "muted", anchor="end"))
     title = f"Transfer gain in {metric} over {count(len(gains), 'denominator')}, 95% intervals"
@@ -46,7 +47,8 @@ def _direction(measured: Gain) -> str:
     return "good" if measured.low > 0 else "bad" if measured.high < 0 else "unsure"
 
 
-def _whisker(x: svg.Scale, measured: Gain | Estimate, y: float, css: str) -> Markup:
+def whisker(x: svg.Scale, measured: Gain | Estimate, y: float, css: str) -> Markup:
+    """Return a dot with its interval at height `y`, nothing for what was not measured."""
     if not math.isfinite(measured.value):
         return Markup("")
     parts = [svg.mark("circle", x(measured.value), y, 5, "fill")]
@@ -55,17 +57,19 @@ def _whisker(x: svg.Scale, measured: Gain | Estimate, y: float, css: str) -> Mar
     return svg.group(*parts, css=css)
 
 
-def _x_axis(x: svg.Scale, bottom: float, signed: bool = False) -> list[str]:
+def x_axis(x: svg.Scale, bottom: float, width: float = WIDTH, signed: bool = False) -> list[str]:
+    """Return the numbers under a plot whose drawing ends at `bottom`."""
     places = numbers.ticks(x.low, x.high, 5)
     parts: list[str] = []
     for place, words in zip(places, numbers.tick_labels(places, signed), strict=True):
         half = svg.text_width(words) / 2
-        at = min(max(x(place), half), WIDTH - half)
+        at = min(max(x(place), half), width - half)
         parts.append(svg.label(at, bottom + 14, words, "tick", anchor="middle"))
     return parts
 
 
-def _y_axis(y: svg.Scale, left: float, right: float) -> list[Markup]:
+def y_axis(y: svg.Scale, left: float, right: float) -> list[Markup]:
+    """Return the numbers left of a plot, and a line across it for each."""
     places = numbers.ticks(y.low, y.high, 5)
     parts = []
     for place, words in zip(places, numbers.tick_labels(places), strict=True):
@@ -74,7 +78,8 @@ def _y_axis(y: svg.Scale, left: float, right: float) -> list[Markup]:
     return parts
 
 
-def _left_margin(low: float, high: float) -> float:
+def left_margin(low: float, high: float) -> float:
+    """Return the room that the numbers of `y_axis` need."""
     words = numbers.tick_labels(numbers.ticks(low, high, 5))
     return 12 + max((svg.text_width(w) for w in words), default=20.0)
 
@@ -82,7 +87,7 @@ def _left_margin(low: float, high: float) -> float:
 def range_plot(measured: Estimate, low: float, high: float) -> Markup:
     """Draw one estimate with its interval on a scale shared by the rows of a table."""
     x = svg.Scale(low, high, 5, 115)
-    drawn = (svg.line(5, 8, 115, 8, "grid"), _whisker(x, measured, 8, "plain"))
+    drawn = (svg.line(5, 8, 115, 8, "grid"), whisker(x, measured, 8, "plain"))
     return svg.element(
         "svg", *drawn, viewBox="0 0 120 16", class_="range", aria_hidden="true", focusable="false"
     )
@@ -92,9 +97,9 @@ def layers_plot(record: RunRecord, series: Sequence[LayerSeries], metric: str) -
     """Draw the score of every single layer, shallow to deep, one line a source."""
     drawn = series[:MOST_SERIES]
     low, high = svg.bounds(t.score for one in drawn for t in one.trials)
-    left = _left_margin(low, high)
+    left = left_margin(low, high)
     x, y = svg.Scale(0, 1, left + 10, WIDTH - 14), svg.Scale(low, high, 230, 26)
-    parts: list[str] = [*_y_axis(y, left, WIDTH - 4), svg.label(0, 13, metric, "muted")]
+    parts: list[str] = [*y_axis(y, left, WIDTH - 4), svg.label(0, 13, metric, "muted")]
     for i, one in enumerate(drawn):
         at = [
             (x(k / (len(one.trials) - 1)), y(trial.score), trial)
@@ -121,11 +126,11 @@ def curve_plot(curve: LearningCurve, metric: str) -> Markup:
     if not points:
         return Markup("")
     low, high = svg.bounds(v for p in points for v in (p.score.value, p.score.low, p.score.high))
-    left = _left_margin(low, high)
+    left = left_margin(low, high)
     fewest, most = max(1, points[0].labels), max(2, points[-1].labels)
     x = svg.Scale(fewest, most, left + 16, WIDTH - 22, log=True)
     y = svg.Scale(low, high, 230, 26)
-    parts: list[str] = [*_y_axis(y, left, WIDTH - 4), svg.label(0, 13, metric, "muted")]
+    parts: list[str] = [*y_axis(y, left, WIDTH - 4), svg.label(0, 13, metric, "muted")]
     measured = [p for p in points if not p.extrapolated]
     beyond = [*measured[-1:], *(p for p in points if p.extrapolated)]
     for some, css in ((beyond, "beyond"), (measured, "measured")):
@@ -178,8 +183,8 @@ def calibration_plot(calibration: Calibration) -> Markup:
     bins = [b for b in calibration.bins if b.examples > 0]
     most = max((b.examples for b in bins), default=1)
     at = [(x(b.confidence), y(b.accuracy), b) for b in bins]
-    parts: list[str] = [*_y_axis(y, left, size), svg.line(x(0), y(0), x(1), y(1), "diagonal")]
-    parts += _x_axis(x, y(0) + 4)
+    parts: list[str] = [*y_axis(y, left, size), svg.line(x(0), y(0), x(1), y(1), "diagonal")]
+    parts += x_axis(x, y(0) + 4)
     shapes = [svg.line(a, y(one.confidence), a, b, "stroke thin") for a, b, one in at]
     for a, b, one in at:
         said = f"{count(one.examples, 'example')}: confidence {one.confidence:.2f}, "

@@ -1,6 +1,7 @@
 """What the terminal shows of a run. Names are shown as they are, never as markup."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retarget.core.text import count, printable
-from retarget.reports import numbers, reproduce, trials
+from retarget.reports import methods, numbers, reproduce, trials
 from retarget.reports.denominators import long_name, short_name
 from retarget.reports.problems import grouped
 from retarget.runs.schema import RunRecord, Trial
@@ -26,8 +27,12 @@ def show_run(record: RunRecord, console: Console, folder: Path | None = None) ->
 
     `folder` is the run directory; without it the configured one is named.
     """
-    console.print(_table(record, console))
+    rows = trials.with_trainings(record)
+    console.print(_trained_table(record, rows, console) if rows else _table(record, console))
     console.print()
+    if len(record.methods) > 1:
+        console.print(_methods_table(record))
+        console.print()
     for line in (_chosen(record), *_scores(record), *_problems(record), _verdict(record, console)):
         console.print(line, soft_wrap=True)
     place = str(folder) if folder else record.config.out
@@ -52,13 +57,10 @@ def next_command(record: RunRecord, folder: str) -> str:
 
 def _table(record: RunRecord, console: Console) -> Table:
     # The source takes what room there is: everything else stays whole, on a line of its own.
-    metric = numbers.capital(printable(numbers.metric_name(record.test.metric)))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
-    table.add_column("Source")
+    table = _empty("", "Source")
     table.add_column("Layer")
     table.add_column("Method", no_wrap=True)
-    table.add_column(metric.replace(" ", "\n") + "*", justify="right", no_wrap=True)
+    table.add_column(_metric(record), justify="right", no_wrap=True)
     table.add_column("Per\nexample", justify="right", no_wrap=True)
     for trial in trials.best_by_source(record):
         chosen = trial.source == record.chosen.source
@@ -71,12 +73,90 @@ def _table(record: RunRecord, console: Console) -> Table:
             Text(numbers.seconds(trial.seconds_per_example)),
             style="bold" if chosen else "",
         )
-    for name, gain in record.gain.items():
-        score = Text(numbers.score(gain.denominator_score))
-        table.add_row("", _name(short_name(name)), Text("baseline"), "", score, "", style="dim")
-    table.caption = "* of trials: on choosing examples; of baselines: on judging examples"
+    for name, score in _baselines(record):
+        table.add_row("", name, Text("baseline"), "", score, "", style="dim")
+    return _captioned(table)
+
+
+def _trained_table(record: RunRecord, rows: Sequence[Trial], console: Console) -> Table:
+    """Return what was trained beside the best on frozen features: what it took, what it gave."""
+    table = _empty("  Source", "Method")
+    for column in (_metric(record, ""), "Trained", "Time"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for trial in rows:
+        mark = _sign("▸", console) if trial.chosen else " "
+        cost = trial.training.cost if trial.training else None
+        table.add_row(
+            _marked(mark, _name(trial.source)),
+            _name(_method(trial)),
+            Text(numbers.score(trial.score)),
+            Text(numbers.part_of(cost.trainable, cost.parameters) if cost else ""),
+            Text(numbers.seconds(trial.seconds) if trial.seconds > 0 else ""),
+            style="bold" if trial.chosen else "",
+        )
+    for name, score in _baselines(record):
+        table.add_row(_marked(" ", name), Text("baseline"), score, "", "", style="dim")
+    return _captioned(table, "trials: on choosing examples; baselines: on judging examples")
+
+
+def _marked(mark: str, name: Text) -> Table:
+    """Return a name that stays beside its mark on all of its lines."""
+    cell = Table.grid(padding=(0, 1, 0, 0))
+    cell.add_row(Text(mark), name)
+    return cell
+
+
+def _method(trial: Trial) -> str:
+    named = trial.training or trial.method == methods.MEAN
+    return trial.method if named else f"{trial.method}, {_layers(trial)}"
+
+
+def _methods_table(record: RunRecord) -> Table:
+    """Return every kind of method as it did on judging examples."""
+    rows = methods.rows(record)
+    stressed = any(row.record.robustness for row in rows)
+    table = _empty("Method")
+    table.add_column(_metric(record, ""), no_wrap=True)
+    table.add_column(Text(f"Gain over\n{printable(rows[0].name, 40)}"), no_wrap=True)
+    if stressed:
+        table.add_column("Kept under\ncorruption", no_wrap=True)
+    for row in rows:
+        one = row.record
+        cells = [numbers.estimate(one.score), numbers.gain(one.gain) if one.gain else ""]
+        if stressed:
+            cells.append(numbers.kept(one.robustness.kept if one.robustness else None))
+        table.add_row(_name(row.name), *map(Text, cells), style="bold" if row.chosen else "")
+    mixed = "; at 75%: 75% trained weights, the rest the source's"
+    shown = any(not row.whole for row in rows)
+    return _captioned(table, "on judging examples" + mixed * shown)
+
+
+def _empty(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _metric(record: RunRecord, sign: str = "*") -> str:
+    metric = numbers.capital(printable(numbers.metric_name(record.test.metric)))
+    return metric.replace(" ", "\n") + sign
+
+
+def _captioned(
+    table: Table,
+    caption: str = "* of trials: on choosing examples; of baselines: on judging examples",
+) -> Table:
+    table.caption = caption
     table.caption_justify = "left"
     return table
+
+
+def _baselines(record: RunRecord) -> list[tuple[Text, Text]]:
+    return [
+        (_name(short_name(name)), Text(numbers.score(gain.denominator_score)))
+        for name, gain in record.gain.items()
+    ]
 
 
 def _layers(trial: Trial) -> str:
@@ -88,7 +168,9 @@ def _chosen(record: RunRecord) -> Text:
     members = record.chosen.members
     what = record.chosen.source
     if len(members) == 1:
-        what += f", {members[0].method} on {trials.layer_names(members[0].layers)}"
+        what += f", {members[0].method}"
+        if not members[0].training:
+            what += f" on {trials.layer_names(members[0].layers)}"
     elif members:
         what += f", mean of {count(len(members), 'model')}"
     return _said("Chosen: ", what).append(f" – {printable(record.chosen.why, 500)}", style="dim")

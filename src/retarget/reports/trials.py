@@ -40,9 +40,9 @@ def ranked(record: RunRecord) -> tuple[Trial, ...]:
 
 
 def shown_first(record: RunRecord, limit: int) -> tuple[tuple[Trial, ...], tuple[Trial, ...]]:
-    """Return the best `limit` trials, always with the chosen ones, and the rest."""
+    """Return the best `limit` trials, always with the chosen and the trained ones, and the rest."""
     order = ranked(record)
-    wanted = {i for i, trial in enumerate(order) if is_chosen(record, trial)}
+    wanted = {i for i, t in enumerate(order) if t.training or is_chosen(record, t)}
     for i in range(len(order)):
         if len(wanted) >= limit:
             break
@@ -67,8 +67,26 @@ def best_by_source(record: RunRecord) -> tuple[Trial, ...]:
     return tuple(best.values())
 
 
+def with_trainings(record: RunRecord) -> tuple[Trial, ...]:
+    """Return the best trial on frozen features of every source, then every training, then what
+    was handed over where it is a mean with trainings in it. Nothing where nothing was trained.
+    """
+    trained = tuple(trial for trial in ranked(record) if trial.training)
+    if not trained:
+        return ()
+    means = tuple(t for t in record.trials if t.chosen and not t.training and is_mixed(record))
+    frozen = tuple(t for t in record.trials if t.training is None and t not in means)
+    return (*best_by_source(record.model_copy(update={"trials": frozen})), *trained, *means)
+
+
+def is_mixed(record: RunRecord) -> bool:
+    """Return whether what was handed over is a mean that trained members are part of."""
+    members = record.chosen.members
+    return len(members) > 1 and any(member.training for member in members)
+
+
 def by_layer(record: RunRecord) -> tuple[LayerSeries, ...]:
-    """Return the trials on a single layer, by source, the best source first, shallow to deep.
+    """Return the trials on one frozen layer, by source, the best source first, shallow to deep.
 
     The depth of layers is read from a trial that uses them all together, as those name them
     shallow to deep; without one they stay in the order in which they were recorded. Sources with
@@ -76,7 +94,7 @@ def by_layer(record: RunRecord) -> tuple[LayerSeries, ...]:
     """
     found: dict[str, dict[str, Trial]] = {}
     for trial in ranked(record):
-        if len(trial.layers) == 1:
+        if len(trial.layers) == 1 and trial.training is None:
             found.setdefault(trial.source, {}).setdefault(trial.layers[0], trial)
     series = []
     for source, best in found.items():
@@ -87,7 +105,7 @@ def by_layer(record: RunRecord) -> tuple[LayerSeries, ...]:
 
 
 def _depths(record: RunRecord, source: str, layers: set[str]) -> list[str]:
-    mine = [trial for trial in record.trials if trial.source == source]
+    mine = [t for t in record.trials if t.source == source and t.training is None]
     for trial in mine:
         # An average names the layers of its members, best first.
         if trial.method != "average" and layers <= set(trial.layers) and len(trial.layers) > 1:
