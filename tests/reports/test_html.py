@@ -9,11 +9,11 @@ import pytest
 
 from retarget.core.text import printable
 from retarget.evaluation.results import Estimate
-from retarget.reports import html, numbers
+from retarget.reports import drift, html, numbers
 from retarget.runs.schema import RunRecord
 
 VOID = {"meta", "img", "wbr", "br"}
-KINDS = ("classification", "regression", "multilabel", "hostile", "bare", "many")
+KINDS = ("classification", "regression", "multilabel", "hostile", "bare", "many", "tuned")
 
 
 class Page(HTMLParser):
@@ -102,6 +102,65 @@ def test_parts_come_in_the_order_in_which_they_matter(pages: dict[str, str]) -> 
         "gain", "judged", "trials", "layers", "curve", "where", "map", "mistakes", "data", "cost",
         "again",
     ]  # fmt: skip
+
+
+def test_trainings_add_their_parts(pages: dict[str, str]) -> None:
+    found = [attrs["id"] for attrs in Page(pages["tuned"]).all("section")]
+    assert found[:8] == [
+        "gain", "judged", "methods", "robustness", "trials", "training", "changed", "layers",
+    ]  # fmt: skip
+
+
+def test_every_number_of_a_training_is_in_the_page(
+    records: dict[str, RunRecord], pages: dict[str, str]
+) -> None:
+    record, text = records["tuned"], Page(pages["tuned"]).text
+    for method in record.methods:
+        assert numbers.estimate(method.score) in text
+        assert method.gain is None or numbers.gain(method.gain) in text
+        assert method.robustness is not None
+        assert numbers.estimate(method.robustness.clean) in text
+        assert numbers.kept(method.robustness.kept) in text
+        for cell in method.robustness.cells if method.share == 1 else ():
+            assert numbers.kept(cell.kept) in text
+    for trial in record.trials:
+        if trial.training:
+            cost = trial.training.cost
+            assert numbers.part_of(cost.trainable, cost.parameters) in text
+            assert numbers.megabytes(cost.peak_megabytes) in text
+            assert numbers.seconds(cost.step_seconds) in text
+            assert trial.training.why in text
+            assert all(numbers.score(mix.score) in text for mix in trial.training.mixes)
+    for layer in record.drift[0].layers:
+        assert layer.weights is None or drift.percent(layer.weights) in text
+        assert layer.cka is None or numbers.score(layer.cka) in text
+
+
+def test_page_says_that_a_training_judged_another_way_than_the_rest(
+    pages: dict[str, str],
+) -> None:
+    said = "scored on the fold that their training held out"
+    assert said in Page(pages["tuned"]).text
+    assert said not in Page(pages["classification"]).text
+
+
+def test_robustness_of_frozen_features_alone_is_shown(records: dict[str, RunRecord]) -> None:
+    tuned = records["tuned"]
+    only = records["classification"].model_copy(update={"methods": tuned.methods[:1]})
+    page = Page(html.render(only))
+    found = [attrs["id"] for attrs in page.all("section")]
+    assert "robustness" in found
+    assert "methods" not in found
+
+
+def test_methods_with_nothing_to_keep_are_dashes_and_said(records: dict[str, RunRecord]) -> None:
+    tuned = records["tuned"]
+    bare = tuple(
+        m.model_copy(update={"robustness": replace(m.robustness, kept=None)}) for m in tuned.methods
+    )
+    text = Page(html.render(tuned.model_copy(update={"methods": bare}))).text
+    assert "lead over guessing can't be told from none" in text
+    assert "Share kept under corruption against" not in text
 
 
 def test_parts_without_content_are_left_out(pages: dict[str, str]) -> None:

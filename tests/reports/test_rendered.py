@@ -132,7 +132,7 @@ def pages(
     }
 
 
-KINDS = ("classification", "regression", "multilabel", "hostile", "bare", "many")
+KINDS = ("classification", "regression", "multilabel", "hostile", "bare", "many", "tuned")
 WIDTHS = (320, 390, 1280)
 
 OVERFLOWING = """
@@ -234,8 +234,14 @@ def test_words_in_plots_can_be_read_on_a_phone(browser: Browser, pages: dict[str
     assert browser.ask(SMALLEST_TEXT) >= 9.5
 
 
+def test_words_about_trainings_are_larger_still(browser: Browser, pages: dict[str, Path]) -> None:
+    browser.show(pages["tuned"], 390)
+    assert browser.ask(SMALLEST_TEXT.replace("svg.plot", ".narrow svg.plot")) >= 11.5
+    assert browser.ask("document.querySelectorAll('.narrow svg.plot').length") == 7
+
+
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("kind", ["classification", "regression", "multilabel"])
+@pytest.mark.parametrize("kind", ["classification", "regression", "multilabel", "tuned"])
 def test_text_has_contrast_of_at_least_four_and_a_half(
     browser: Browser, pages: dict[str, Path], kind: str, dark: bool
 ) -> None:

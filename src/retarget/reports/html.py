@@ -14,13 +14,17 @@ from retarget.core.text import count, printable
 from retarget.reports import (
     confusion,
     denominators,
+    drift,
     feature_map,
+    methods,
     numbers,
     parts,
     pictures,
     plots,
     problems,
     reproduce,
+    robust,
+    trainings,
     trials,
 )
 from retarget.runs.schema import Mistake, RunRecord
@@ -58,12 +62,16 @@ class ShownMistake:
 def render(record: RunRecord, run_folder: Path | None = None) -> str:
     """Return the page. `run_folder` is where the record's pictures lie; without it, none show."""
     shown, rest = trials.shown_first(record, SHOWN_ROWS)
+    method_rows = methods.rows(record)
     return _template().render(
         record=record,
         banner=BANNERS[record.verdict.word],
         metric=numbers.metric_name(record.test.metric),
         shown_trials=shown,
         rest_trials=rest[: MOST_ROWS - SHOWN_ROWS],
+        method_rows=method_rows,
+        stressed=robust.stressed(method_rows),
+        trained=trainings.shown(record),
         series=trials.by_layer(record),
         tables=parts.tables(record.test),
         marks=feature_map.marks(record.map, record.task.kind),
@@ -132,7 +140,9 @@ def _template() -> Template:
         ends=numbers.ends,
         estimate=numbers.estimate,
         gain=numbers.gain,
+        kept=numbers.kept,
         layers=trials.layer_names,
+        megabytes=numbers.megabytes,
         metric=numbers.metric_name,
         middle=numbers.middle,
         operations=numbers.operations,
@@ -145,10 +155,15 @@ def _template() -> Template:
         confusion=confusion,
         count=count,
         denominator=denominators.long_name,
+        drift=drift,
         feature_map=feature_map,
         is_chosen=trials.is_chosen,
+        methods=methods,
+        part_of=numbers.part_of,
         plots=plots,
         rate=numbers.rate,
+        robust=robust,
+        trainings=trainings,
         with_error=numbers.with_error,
     )
     css = environment.loader.get_source(environment, "report.css")[0] if environment.loader else ""
