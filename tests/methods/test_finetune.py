@@ -118,13 +118,15 @@ def test_settings_are_json(kind):
     assert kind(**json.loads(json.dumps(asdict(made)))) == made
 
 
-def test_depths_have_rates_of_their_own_where_there_is_attention(toy):
-    subject = toy.subject(n=8)
-    vit, cnn = (toy.ToySource(name).load() for name in ("test_vit", "test_resnet"))
-    assert FineTune().settled(vit, subject).layer_decay == 0.75
-    assert FineTune().settled(cnn, subject).layer_decay == 1.0
-    assert BitFit().settled(vit, subject).layer_decay == 1.0
-    assert FineTune(layer_decay=0.9).settled(vit, subject).layer_decay == 0.9
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
+def test_the_shallowest_layer_learns_at_a_tenth_of_the_rate(name, toy):
+    subject, encoder = toy.subject(n=8), toy.ToySource(name).load()
+    how = FineTune().settled(encoder, subject)
+    found = parts(how, trained_groups(encoder.groups(), "all"), parameters_of(encoder, "all"))
+    assert found[1].factor == 1.0
+    assert found[-1].factor == pytest.approx(0.1)
+    assert BitFit().settled(encoder, subject).layer_decay == 1.0
+    assert FineTune(layer_decay=0.9).settled(encoder, subject).layer_decay == 0.9
 
 
 @pytest.mark.parametrize("encoder", ["test_vit", "test_resnet"])

@@ -18,7 +18,9 @@ Which = Literal["all", "biases", "norms"]
 
 # Peak learning rate where little is trained, which then has far to go. All else: the loop's.
 FEW_WEIGHTS_LR = 2e-3
-ATTENTION_DECAY = 0.75
+# What part of the deepest layer's learning rate the shallowest one has. Measured on two tasks:
+# better than one rate for all, where the source is near and where it is far.
+SHALLOWEST = 0.1
 # Under gradual unfreezing the last group joins after this share of the epochs.
 UNFROZEN_BY = 0.5
 
@@ -34,7 +36,7 @@ class FineTune(GradientTuning):
         gradual: unfreeze from the top, one depth after another, over the first half of the epochs
             (Howard and Ruder 2018, Universal language model fine-tuning).
         layer_decay: what the learning rate is multiplied by from one depth to the one below it
-            (Clark et al. 2020, ELECTRA); 1 for none.
+            (Clark et al. 2020, ELECTRA); 1 for none. `None` leaves the shallowest a tenth.
         probe_first: the head starts as a probe of the frozen features (Kumar et al. 2022,
             Fine-tuning can distort pretrained features); otherwise it starts at zero.
         mix: mix the tuned weights with those at the start, head included, by the share that has
@@ -59,16 +61,16 @@ class FineTune(GradientTuning):
 
     def settled(self, encoder: "Encoder", subject: Subject) -> Self:
         """Return the settings with nothing left open that depends on the method."""
-        from retarget.methods.modes import has_attention
-
-        everything = self.train == "all"
-        decay = ATTENTION_DECAY if everything and has_attention(encoder) else 1.0
+        everything, decay = self.train == "all", self.layer_decay
+        if decay is None:
+            depths = len(trained_groups(encoder.groups(), "all"))
+            decay = SHALLOWEST ** (1.0 / max(depths - 1, 1)) if everything else 1.0
         return replace(
             self,
             epochs=epochs_for(len(subject.labels)) if self.epochs is None else self.epochs,
             lr=FEW_WEIGHTS_LR if self.lr is None and not everything else self.lr,
             from_layer="all" if self.from_layer is None else self.from_layer,
-            layer_decay=decay if self.layer_decay is None else self.layer_decay,
+            layer_decay=decay,
         )
 
     def begin(self, encoder: "Encoder", subject: Subject) -> Ready:
