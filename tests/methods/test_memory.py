@@ -38,3 +38,14 @@ def test_where_there_is_no_proc_the_most_so_far_is_told(monkeypatch: pytest.Monk
     now = resident_bytes()
     monkeypatch.setattr(memory.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError))
     assert resident_bytes() >= 0.9 * now
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process takes now")
+def test_the_second_measurement_sees_what_the_first_one_left_to_the_allocator() -> None:
+    found = []
+    for _ in range(2):
+        with PeakMemory(torch.device("cpu")) as peak:
+            held = [torch.ones(20_000) for _ in range(1500)]  # 120 MB, below the size of a map
+            del held
+            found.append(peak.megabytes)
+    assert found[1] > 0.7 * found[0] > 50

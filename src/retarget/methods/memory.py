@@ -1,8 +1,11 @@
 """Memory: whether an error means that there was too little of it, and how much was used."""
 
+import ctypes
+import gc
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -49,6 +52,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._start = torch.cuda.memory_allocated(self._device)
             return self
+        _give_back()
         self._start = self._most = resident_bytes()
         self._thread = threading.Thread(target=self._watch, name="retarget-memory", daemon=True)
         self._thread.start()
@@ -71,6 +75,13 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._done.wait(_EVERY):
             self._most = max(self._most, resident_bytes())
+
+
+def _give_back() -> None:
+    """Return memory that is free but was kept to the system, so that using it again is seen."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)  # of glibc
 
 
 def resident_bytes() -> int:
