@@ -141,7 +141,7 @@ def test_trainings_are_rows_with_what_they_took(records: dict[str, RunRecord]) -
     assert re.search(r"(?m)^  bundled:efficientnet-lite0  probe, blocks\.6 +0\.870 ", shown)
     assert re.search(r"(?m)^  bundled:\S+ +finetune +0\.902  3\.4M \(100%\)  4 min 05 s", shown)
     assert re.search(r"(?m)^  bundled:\S+ +lora +0\.887    148k \(4%\) ", shown)
-    assert re.search(r"(?m)^▸ bundled:\S+ +average +0\.911 ", shown)
+    assert re.search(r"(?m)^▸ bundled:\S+ +mean +0\.911 ", shown)
     assert all(len(line) <= 80 for line in shown.split("\nChosen")[0].splitlines())
 
 

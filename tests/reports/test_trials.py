@@ -88,7 +88,7 @@ def test_trainings_come_after_frozen_features_and_their_mean_last(
     rows = trials.with_trainings(tuned)
     frozen = trials.best_by_source(records["classification"])
     assert [(t.source, t.method) for t in rows[:4]] == [(t.source, t.method) for t in frozen]
-    assert [t.method for t in rows[4:]] == ["finetune", "lora", "scratch", "average"]
+    assert [t.method for t in rows[4:]] == ["finetune", "lora", "scratch", "mean"]
     assert trials.is_mixed(tuned)
 
 

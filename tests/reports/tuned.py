@@ -81,7 +81,7 @@ METHODS = (
     ("finetune", 0.75, 0.886, 3_400_000, 0.70),
     ("lora", 1.0, 0.871, 148_000, 0.70),
     ("scratch", 1.0, 0.515, 3_400_000, 0.52),
-    ("average", 1.0, 0.893, 6_948_000, 0.725),
+    ("mean", 1.0, 0.893, 6_948_000, 0.725),
 )
 
 
@@ -102,13 +102,13 @@ def with_trainings(base: RunRecord) -> RunRecord:
         )
     )  # fmt: skip
     mean = tuned[0].model_copy(
-        update={"training": None, "method": "average", "layers": (*LAYERS, "pooled"), "loss": 0.3,
+        update={"training": None, "method": "mean", "layers": (*LAYERS, "pooled"), "loss": 0.3,
                 "score": 0.911, "seconds": 0.0, "chosen": True})  # fmt: skip
     methods = tuple(
         MethodRecord(
             name=name, share=share, score=estimate(score, 0.034),
             gain=Gain(score - 0.842, score - 0.872, score - 0.812, 0.842) if i else None,
-            trainable=trainable, seconds=214.0 * (trainable > 0 and name != "average"),
+            trainable=trainable, seconds=214.0 * (trainable > 0 and name != "mean"),
             robustness=robust(score + 0.004, kept, CORRUPTIONS),
         )
         for i, (name, share, score, trainable, kept) in enumerate(METHODS)

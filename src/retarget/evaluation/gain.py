@@ -21,6 +21,8 @@ _NAMES = {
     "majority": "always guessing the commonest class",
     "pixels": "pixels and edges alone",
     "random": "the same architecture with random weights",
+    "scratch": "the same architecture trained from scratch",
+    "small-cnn": "a small network trained from scratch",
 }
 
 

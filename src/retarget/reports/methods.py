@@ -10,8 +10,8 @@ from retarget.reports import numbers, svg, trials
 from retarget.reports.plots import NARROW, whisker, x_axis
 from retarget.runs.schema import MethodRecord, RunRecord, TrainingRecord
 
-_NAMES = {"frozen": "frozen features", "average": "mean of all"}
-MEAN = "average"
+_NAMES = {"frozen": "frozen features", "mean": "mean of all"}
+MEAN = trials.MEAN
 
 
 @dataclass(frozen=True)

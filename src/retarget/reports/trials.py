@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from retarget.core.text import count
 from retarget.runs.schema import RunRecord, Trial
 
+# The plain mean of several kinds of method; `average` is of members on one source's features.
+MEAN = "mean"
+
 
 @dataclass(frozen=True)
 class LayerSeries:
@@ -74,7 +77,7 @@ def with_trainings(record: RunRecord) -> tuple[Trial, ...]:
     trained = tuple(trial for trial in ranked(record) if trial.training)
     if not trained:
         return ()
-    means = tuple(t for t in record.trials if t.chosen and not t.training and is_mixed(record))
+    means = tuple(t for t in record.trials if t.method == MEAN)
     frozen = tuple(t for t in record.trials if t.training is None and t not in means)
     return (*best_by_source(record.model_copy(update={"trials": frozen})), *trained, *means)
 

@@ -37,10 +37,9 @@ def method_records(
         "weights": examples.weights[rows],
     }
     made: list[MethodRecord] = []
-    if not ours.kinds:
-        return ()
-    first = next(iter(ours.kinds.values()))
-    for name, predictions in ours.kinds.items():
+    kinds = ours.kinds or ({_only(ours): ours.predictions} if stressed else {})
+    first = next(iter(kinds.values()), None)
+    for name, predictions in kinds.items():
         kind, share = mix_of(name)
         trial = ours.selection.kinds.get(kind)
         made.append(
@@ -49,7 +48,7 @@ def method_records(
                 share=share,
                 score=_score(study, predictions),
                 gain=None
-                if predictions is first
+                if first is None or predictions is first
                 else gain(
                     study.metric,
                     study.task.kind,

@@ -117,7 +117,7 @@ def _trial_record(trial: Trial, evidence: Evidence, chosen: bool) -> TrialRecord
     return TrialRecord(
         source=trial.source,
         layers=tuple(layers),
-        method=trial.candidates[0].method.name if single else "average",
+        method=trial.candidates[0].method.name if single else "mean" if trial.tuned else "average",
         setting=setting if single and np.isfinite(setting) else None,
         loss=trial.loss,
         loss_se=standard_error(trial.losses[trial.judged], evidence.units[trial.judged]),

@@ -1,8 +1,9 @@
 """`run.json`: the versioned record of a run."""
 
-from typing import Any, Literal
+from math import nan
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from retarget.core.config import FitConfig
 from retarget.core.types import Kind
@@ -66,12 +67,24 @@ class ProtocolRecord(Record):
     learned_ids: tuple[str, ...] = ()
 
 
+def _measured(told: Any) -> Any:
+    """Read null as NaN: JSON has none, and what could not be measured is written so."""
+    if isinstance(told, dict):
+        return {name: nan if value is None else value for name, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [nan if value is None else _measured(value) for value in told]
+    return nan if told is None else told
+
+
+Measured = BeforeValidator(_measured)
+
+
 class MixRecord(Record):
     """Weights averaged towards the source: `share` 0 is the source, 1 what was trained."""
 
     share: float
-    validation_loss: float
-    score: float
+    validation_loss: Annotated[float, Measured]
+    score: Annotated[float, Measured]
 
 
 class TrainingRecord(Record):
@@ -82,10 +95,10 @@ class TrainingRecord(Record):
     """
 
     cost: TrainingCost
-    epochs: tuple[Epoch, ...]
+    epochs: Annotated[tuple[Epoch, ...], Measured]
     taken: int
     why: str
-    gap: tuple[float, float, float]
+    gap: Annotated[tuple[float, float, float], Measured]
     settings: dict[str, Any] = Field(default_factory=dict)
     mixes: tuple[MixRecord, ...] = ()
     notes: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from retarget.methods.callbacks import Callback
 
 FROZEN = "frozen"
-MEAN = "average"
+MEAN = "mean"
 
 
 @dataclass(frozen=True)
