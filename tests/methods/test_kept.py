@@ -203,4 +203,6 @@ def test_other_versions_are_other_trainings(toy, monkeypatch):
     monkeypatch.setattr(kept, "_version", lambda name: "9.9" if name == "torch" else "1")
     assert kept.training_key("finetune", {}, subject.source, subject) != before
     monkeypatch.undo()
+    monkeypatch.setattr(kept, "EDITION", kept.EDITION + 1)
+    assert kept.training_key("finetune", {}, subject.source, subject) != before
     assert kept._version("no-such-package") == ""

@@ -24,6 +24,8 @@ RECORD = "tuned.json"
 OUTPUTS = "validation.npy"
 ENCODER = "encoder"
 VERSION = 1
+# Raised whenever the same settings come to be trained otherwise.
+EDITION = 2
 MOST_MEGABYTES = 4_000.0
 _PACKAGES = ("retarget", "torch", "timm", "transformers", "peft")
 
@@ -43,6 +45,7 @@ def training_key(method: str, settings: Mapping[str, Any], source: Source, subje
     labels = subject.labels
     return hash_json(
         {
+            "edition": EDITION,
             "method": method,
             "settings": dict(settings),
             "source": source.fingerprint,
