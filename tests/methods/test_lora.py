@@ -99,15 +99,21 @@ def test_the_size_of_an_adapter_is_that_of_pefts(rank, toy):
         assert sum(sizes[name].numel() for name in names) == expected
 
 
-def test_the_rank_leaves_most_parameters_alone(toy):
-    encoder = toy.ToySource("test_vit").load()
-    whole = sum(p.numel() for p in encoder.parameters()) + 2 * 65
-    for most in (0.02, 0.05, 0.5):
-        rank = largest_rank(encoder, 16, 2, most)
-        spent = sum(adapter_size(m, rank) for m in targets(encoder.model).values()) + 2 * 65
-        more = sum(adapter_size(m, 2 * rank) for m in targets(encoder.model).values()) + 2 * 65
-        assert rank == 1 or spent <= most * whole
-        assert rank == 16 or more > most * whole
+@pytest.mark.parametrize("kind", [Lora, Dora])
+@pytest.mark.parametrize("most", [0.02, 0.05, 0.5])
+def test_the_rank_leaves_most_parameters_alone(kind, most, toy):
+    head = 2 * 65
+
+    def share(rank):
+        encoder = toy.ToySource("test_vit").load()
+        whole = sum(p.numel() for p in encoder.parameters()) + head
+        _, names = put_in(encoder, kind(rank=rank, alpha=1.0), encoder.groups(), seed=0)
+        sizes = dict(encoder.named_parameters())
+        return (sum(sizes[name].numel() for name in names) + head) / whole
+
+    rank = largest_rank(toy.ToySource("test_vit").load(), kind(), 16, 2, most)
+    assert rank == 1 or share(rank) <= most
+    assert rank == 16 or share(2 * rank) > most
 
 
 def test_ranks_follow_from_the_number_of_labels(toy, monkeypatch):

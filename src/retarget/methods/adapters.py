@@ -60,16 +60,23 @@ def _is_transposed(module: nn.Module) -> bool:
 def adapter_size(module: nn.Module, rank: int) -> int:
     """Return how many numbers a LoRA of that rank has at a module."""
     weight: Any = module.weight
-    outputs = weight.shape[1] if _is_transposed(module) else weight.shape[0]
-    inputs = weight.numel() // outputs
-    return rank * int(inputs + outputs)
+    outputs = outputs_of(module)
+    return rank * (int(weight.numel()) // outputs + outputs)
 
 
-def largest_rank(encoder: Encoder, rank: int, outputs: int, most: float) -> int:
+def outputs_of(module: nn.Module) -> int:
+    """Return how many outputs a module has: DoRA has a length for each."""
+    weight: Any = module.weight
+    return int(weight.shape[1] if _is_transposed(module) else weight.shape[0])
+
+
+def largest_rank(encoder: Encoder, how: "Lora", rank: int, outputs: int, most: float) -> int:
     """Return the rank, halved until adapters and head have at most a share `most` of all."""
     places = targets(base_of(encoder)).values()
     head = outputs * (encoder.layers[-1].width + 1)
     room = most * (sum(p.numel() for p in encoder.parameters()) + head) - head
+    if how.kind == "dora":
+        room -= sum(outputs_of(m) for m in places)
     while rank > 1 and sum(adapter_size(m, rank) for m in places) > room:
         rank //= 2
     return rank

@@ -78,7 +78,7 @@ class Lora(GradientTuning):
 
             labels = len(subject.labels)
             wanted = next((r for most, r in RANKS if labels <= most), LARGEST_RANK)
-            rank = largest_rank(encoder, wanted, subject.labels.outputs, MOST_TRAINED)
+            rank = largest_rank(encoder, self, wanted, subject.labels.outputs, MOST_TRAINED)
         return replace(
             self,
             rank=rank,
