@@ -9,7 +9,7 @@ from retarget.core.clock import Clock
 from retarget.core.config import DataConfig, FitConfig
 from retarget.core.errors import UsageError
 from retarget.core.paths import cache_dir, folder_megabytes
-from retarget.core.processes import barrier, broadcast, is_main
+from retarget.core.processes import apart, barrier, broadcast, is_main, join
 from retarget.core.types import Modality
 from retarget.evaluation.results import Evaluation
 from retarget.features.material import Material, gather
@@ -92,6 +92,7 @@ def fit(
         SourceError: a model that can't be had.
     """
     clock = Clock()
+    join()
     config = asked(data, config, options)
     folder = Path(config.out) if config.out else Path(broadcast(str(free_name(Path(DEFAULT_RUN)))))
     check_place(folder, config.force, apart_from=Path(config.data) if config.data else None)
@@ -115,7 +116,7 @@ def fit(
             baselines = judge_baselines(study, material, config, workshop, chosen)
         fitted = Fitted(config, material, study, ours, baselines, clock)
         if is_main():
-            with new_run(folder, config.force) as stage:
+            with apart(), new_run(folder, config.force) as stage:
                 write_run(fitted, stage, fresh)
             Run(folder).report()
         barrier()

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 # The others wait while the main process extracts. One that died is noticed at once all the same.
 WAIT = timedelta(hours=24)
+
+
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
 
 
 def rank() -> int:
@@ -38,7 +42,19 @@ def is_main() -> bool:
     return rank() == 0
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Run the block as a process that is alone: nothing in it waits for the others."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
+
 def _place() -> tuple[int, int]:
+    if _apart.get():
+        return 0, 1
     # A job scheduler's own variables are not read: a batch script has them too, and is alone.
     said = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE")}
     if not all(said.values()):
