@@ -81,10 +81,10 @@ def ours(data: Draw) -> Result:
     labels = Labels("classification", data.y, CLASSES, np.ones(len(data.y)))
     probe = Probe()
     started = clock()
-    outputs = probe.cross_fit(data.x, labels, data.folds)
-    losses = [_log_loss(z, data.y) for z in outputs]
-    strength = probe.settings(labels)[int(np.argmin(losses))]
-    head = probe.fit(data.x, labels, strength)
+    found = probe.cross_fit(data.x, labels, data.folds)
+    best = int(np.argmin([_log_loss(z, data.y) for z in found.outputs]))
+    strength = probe.settings(labels)[best]
+    head = probe.fit(data.x, labels, strength, found.heads[best])
     seconds = clock() - started
     return _judged(seconds, strength, head.outputs(data.judge_x), data)
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from retarget.core.errors import UsageError
+from retarget.methods import logistic
 from retarget.methods.base import Labels, log_softmax, method
+from retarget.methods.heads import LinearHead
 from retarget.methods.probe import Probe
 
 
@@ -65,7 +67,7 @@ def test_out_of_fold_loss_is_that_of_the_exact_optimum(
     labels = Labels("classification", y, classes, weights)
     class_weight = "balanced" if balanced else None
     strengths = (3e-2, 1e-3, 1e-4)
-    got = Probe(class_weight, strengths).cross_fit(x, labels, folds)
+    got = Probe(class_weight, strengths).cross_fit(x, labels, folds).outputs
     for s, strength in enumerate(strengths):
         for fold in np.unique(folds):
             kept, out = folds != fold, folds == fold
@@ -93,7 +95,7 @@ def test_out_of_fold_loss_is_within_a_thousandth_on_whole_tasks(n, width, classe
     folds = np.arange(n) % 5
     labels = Labels("classification", y, classes, np.ones(n))
     strengths = (1e-2, 1e-3, 1e-4, 1e-5)
-    got = Probe(strengths=strengths).cross_fit(x, labels, folds)
+    got = Probe(strengths=strengths).cross_fit(x, labels, folds).outputs
     for s, strength in enumerate(strengths):
         exact = np.empty((n, classes))
         for fold in range(5):
@@ -115,10 +117,10 @@ def test_wide_features_that_are_not_rotated_give_the_same(monkeypatch):
     rng = np.random.default_rng(3)
     x, y = draw(rng, 80, 50, 3, 0.5)
     labels, folds = Labels("classification", y, 3, np.ones(80)), np.arange(80) % 4
-    rotated = Probe().cross_fit(x, labels, folds), Probe().fit(x, labels, 1e-3).outputs(x)
+    rotated = Probe().cross_fit(x, labels, folds).outputs, Probe().fit(x, labels, 1e-3).outputs(x)
     monkeypatch.setattr("retarget.methods.probe.ROTATE_UP_TO", 10)
     monkeypatch.setattr("retarget.methods.probe.NUMBERS_AT_ONCE", 1)
-    plain = Probe().cross_fit(x, labels, folds), Probe().fit(x, labels, 1e-3).outputs(x)
+    plain = Probe().cross_fit(x, labels, folds).outputs, Probe().fit(x, labels, 1e-3).outputs(x)
     for a, b in zip(rotated[0], plain[0], strict=True):
         assert loss(a, y) == pytest.approx(loss(b, y), rel=2e-3)
     np.testing.assert_allclose(log_softmax(rotated[1]), log_softmax(plain[1]), atol=0.02)
@@ -128,21 +130,25 @@ def test_wide_features_that_are_not_rotated_give_the_same(monkeypatch):
     ("kind", "classes"),
     [("classification", 2), ("classification", 4), ("classification", 5), ("multilabel", 3)],
 )
-def test_a_fit_after_its_choice_is_the_fit_alone(kind, classes):
+def test_a_choice_gives_its_fit_a_start_that_saves_steps(kind, classes, monkeypatch):
     rng = np.random.default_rng(classes)
     x, y = draw(rng, 150, 20, min(classes, 4), 0.7)
     values = np.eye(3)[y % 3] if kind == "multilabel" else y
-    labels, probe = Labels(kind, values, classes, rng.uniform(0.5, 2, 150)), Probe("balanced")
-    fresh = Labels(kind, values[::-1], classes, labels.weights)
-    probe.cross_fit(x[:-1], labels.take(np.arange(149)), np.arange(149) % 5)
-    alone, other = (probe.fit(x, told, 1e-3).outputs(x) for told in (labels, fresh))
-    chosen = Probe("balanced", (1e-2, 1e-3))
-    chosen.cross_fit(x, labels, np.arange(150) % 5)
-    np.testing.assert_array_equal(probe.fit(x, labels, 1e-3).outputs(x), alone)
-    np.testing.assert_array_equal(chosen.fit(x, fresh, 1e-3).outputs(x), other)
-    after = chosen.fit(x, labels, 1e-3).outputs(x)
-    assert (after != alone).any()
+    labels = Labels(kind, values, classes, rng.uniform(0.5, 2, 150))
+    probe, setting = Probe("balanced", (1e-2, 1e-3)), 1e-3
+    start = probe.cross_fit(x, labels, np.arange(150) % 5).heads[1]
+    steps = []
+    advance = logistic._Solver._advance
+    monkeypatch.setattr(logistic._Solver, "_advance", lambda *a: steps.append(1) or advance(*a))
+    alone, needed = probe.fit(x, labels, setting).outputs(x), len(steps)
+    after = probe.fit(x, labels, setting, start).outputs(x)
+    assert len(steps) - needed < 0.7 * needed
+    np.testing.assert_allclose(log_softmax(start.outputs(x)), log_softmax(alone), atol=0.5)
     np.testing.assert_allclose(log_softmax(after), log_softmax(alone), atol=0.02)
+    far = LinearHead(-5 * start.weight, start.bias + 9)
+    np.testing.assert_allclose(
+        log_softmax(probe.fit(x, labels, setting, far).outputs(x)), log_softmax(alone), atol=0.02
+    )
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -164,7 +170,7 @@ def test_regression_is_ridge():
     values = x[:, 0] * 4 + rng.normal(size=50) * 0.1 + 7
     labels, folds = Labels("regression", values, 1, np.ones(50)), np.arange(50) % 5
     probe = Probe()
-    got = probe.cross_fit(x, labels, folds)
+    got = probe.cross_fit(x, labels, folds).outputs
     for s, strength in enumerate(probe.settings(labels)):
         for fold in range(5):
             kept, out = folds != fold, folds == fold

@@ -20,6 +20,8 @@ def test_rotation_keeps_inner_products_and_predictions(shape):
     assert back.shape == (3, shape[1])
     np.testing.assert_allclose(rows @ back.T, z @ weight.T, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose((back**2).sum(), (weight**2).sum(), rtol=1e-2)
+    again = rows @ rotation.back(rotation.into(back)).T
+    np.testing.assert_allclose(again, rows @ back.T, rtol=1e-2, atol=1e-3)
 
 
 def test_directions_without_variance_are_left_out():

@@ -11,7 +11,7 @@ from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.learning import measure_curve
-from retarget.selection.select import choose, select
+from retarget.selection.select import attempt, choose, refit, select
 from retarget.selection.trials import Evidence, standard_error
 
 N = 90
@@ -92,6 +92,42 @@ def test_methods_that_cannot_do_the_targets_are_refused_by_name() -> None:
         methods_for("regression", ["prototype"])
     with pytest.raises(UsageError, match="no method 'magic'"):
         methods_for("classification", ["magic"])
+
+
+def test_members_are_fitted_from_starts_of_their_own_whatever_came_before(
+    truth: np.ndarray, table_of: Callable[..., Table]
+) -> None:
+    table = table_of("s:", [features(truth, 1.5, seed) for seed in range(3)])
+    evidence = evidence_of(truth, table)
+    found = select(evidence, candidates((table,), methods_for("classification", ())))
+    average = next(t for t in found.trials if len(t.candidates) > 1)
+    alone = {t.candidates[0]: t.starts for t in found.trials if len(t.candidates) == 1}
+    assert [(s,) for s in average.starts] == [alone[c] for c in average.candidates]
+    assert any(s is not None for s in average.starts)
+
+    def arrays() -> list[bytes]:
+        model = refit(evidence, average, ("ant", "bee"), "mean")
+        return [a.tobytes() for m in model.members for a in m.head.arrays().values()]
+
+    first = arrays()
+    for candidate in average.candidates:
+        attempt(evidence, candidate)
+        assert arrays() == first
+    started = [
+        c.method.fit(m.scale(_columns(table, c.layers)), evidence.labels, setting, start).arrays()
+        for c, m, setting, start in zip(
+            average.candidates,
+            refit(evidence, average, ("ant", "bee"), "mean").members,
+            average.settings,
+            average.starts,
+            strict=True,
+        )
+    ]
+    assert [a.tobytes() for arrays in started for a in arrays.values()] == first
+
+
+def _columns(table: Table, layers: tuple[str, ...]) -> np.ndarray:
+    return np.concatenate([table.layer(name) for name in layers], axis=1)
 
 
 def test_the_learning_curve_rises_with_labels(

@@ -65,6 +65,20 @@ class Head(ABC):
         arrays that are missing or don't fit together."""
 
 
+@dataclass(frozen=True)
+class CrossFit:
+    """What fits on all folds but one gave, for each of S settings.
+
+    Attributes:
+        outputs: (S, n, K) float64, out of fold.
+        heads: (S,) for each setting a head near the solution on all rows, for `Method.fit` to
+            start from; `None` where there is none.
+    """
+
+    outputs: FloatArray
+    heads: tuple[Head | None, ...]
+
+
 class Method(ABC):
     """A way to fit heads on frozen features. Subclasses are frozen dataclasses.
 
@@ -80,16 +94,21 @@ class Method(ABC):
         """Return the path for these labels."""
 
     @abstractmethod
-    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> FloatArray:
-        """Return out-of-fold outputs (S, n, K) for every setting.
+    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> CrossFit:
+        """Return out-of-fold outputs for every setting, and where a fit on all rows may start.
 
         `x` is (n, D) float32, normalised; `folds` (n,) counts from 0. The outputs of row i come
         from a fit on exactly the rows whose fold differs from row i's.
         """
 
     @abstractmethod
-    def fit(self, x: FloatArray, labels: Labels, setting: float) -> Head:
-        """Return the head fitted on all rows with one setting."""
+    def fit(self, x: FloatArray, labels: Labels, setting: float, start: Head | None = None) -> Head:
+        """Return the head fitted on all rows with one setting.
+
+        It follows from the arguments alone, to the bit. `start`, of the same features and
+        outputs, saves time where a method searches, and the head is the same within the
+        tolerance of the search; other methods ignore it.
+        """
 
 
 METHODS: dict[str, type[Method]] = {}

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from retarget.core.types import FloatArray, IntArray, Kind
-from retarget.methods.base import Labels, Method, register_method
+from retarget.methods.base import CrossFit, Head, Labels, Method, register_method
 from retarget.methods.heads import ROWS_AT_ONCE, KnnHead
 from retarget.methods.neighbours import unit_rows, vote
 
@@ -29,8 +29,8 @@ class Knn(Method):
         possible = {k for k in self.neighbours if k < len(labels)} or {min(self.neighbours)}
         return tuple(float(k) for k in sorted(possible, reverse=True))
 
-    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> FloatArray:
-        """Return out-of-fold outputs (S, n, K), from one matrix of similarities."""
+    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> CrossFit:
+        """Return out-of-fold outputs, from one matrix of similarities."""
         rows, votes, settings = unit_rows(x), labels.columns(), self.settings(labels)
         found = np.empty((len(settings), len(x), votes.shape[1]))
         for start in range(0, len(x), ROWS_AT_ONCE):
@@ -38,10 +38,12 @@ class Knn(Method):
             similarity = rows[block] @ rows.T
             similarity[folds[block, None] == folds[None, :]] = -np.inf
             found[:, block] = vote(similarity, votes, labels.weights, settings, labels.kind)
-        return found
+        return CrossFit(found, (None,) * len(settings))
 
-    def fit(self, x: FloatArray, labels: Labels, setting: float) -> KnnHead:
-        """Return the labelled examples as a head."""
+    def fit(
+        self, x: FloatArray, labels: Labels, setting: float, start: Head | None = None
+    ) -> KnnHead:
+        """Return the labelled examples as a head; nothing is searched, so `start` is ignored."""
         weights = np.asarray(labels.weights, dtype=np.float64)
         bank = unit_rows(x).astype(np.float32)
         return KnnHead(bank, labels.columns(), weights, float(setting), labels.kind)

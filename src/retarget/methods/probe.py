@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from retarget.core.types import BoolArray, FloatArray, IntArray, Kind
-from retarget.methods.base import Labels, Method, register_method
+from retarget.methods.base import CrossFit, Head, Labels, Method, register_method
 from retarget.methods.heads import LinearHead
 from retarget.methods.logistic import Problems, solve_path
 from retarget.methods.ridge import Ridge
@@ -20,31 +20,8 @@ NUMBERS_AT_ONCE = 1 << 24
 ROTATE_UP_TO = 1500
 STRIDE = 5.0
 REMEMBERED_UP_TO = 1 << 23
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """What the last `cross_fit` found, from which the fit that follows it starts.
-
-    Attributes:
-        means: by strength, the mean over folds of weights and biases, (1, K, r + 1).
-    """
-
-    probe: "Probe"
-    rows: FloatArray
-    rotation: Rotation | None
-    labels: Labels
-    means: dict[float, FloatArray]
-
-    def start(self, probe: "Probe", labels: Labels, setting: float) -> FloatArray | None:
-        """Return a start for a fit on the same rows, if its problem is the same too."""
-        same = probe == self.probe and labels.kind == self.labels.kind
-        for name in ("values", "weights"):
-            same = same and np.array_equal(getattr(labels, name), getattr(self.labels, name))
-        return self.means.get(setting) if same else None
-
-
-_last: list[_Choice] = []
+# The rows that were last cross-fitted and their rotation, which the same bits would give again.
+_last: list[tuple[FloatArray, Rotation]] = []
 
 
 @register_method
@@ -78,21 +55,21 @@ class Probe(Method):
         default = RIDGE_STRENGTHS if labels.kind == "regression" else STRENGTHS
         return tuple(sorted({float(s) for s in self.strengths or default}, reverse=True))
 
-    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> FloatArray:
-        """Return out-of-fold outputs (S, n, K) of all strengths and folds, solved together."""
+    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> CrossFit:
+        """Return out-of-fold outputs of all strengths and folds, solved together.
+
+        The heads are means over folds; ridge needs none.
+        """
         kept = np.unique(folds)[:, None] != folds
-        found = np.empty((len(self.settings(labels)), len(x), labels.outputs))
         if labels.kind == "regression":
-            for fold in kept:
-                ridge = _ridge(x, labels, fold)
-                for s, strength in enumerate(self.settings(labels)):
-                    slopes, constant = ridge.solve(strength)
-                    found[s, ~fold, 0] = x[~fold] @ slopes + constant
-            return found
-        rows = _centred(x, _mean(x))
+            return self._ridges(x, labels, kept)
+        found = np.empty((len(self.settings(labels)), len(x), labels.outputs))
+        centre = _mean(x)
+        rows = _centred(x, centre)
         rotation = _rotated(rows)
+        _remember(rows, rotation)
         used = rows if rotation is None else rotation.coordinates
-        means = np.zeros((len(found), 1, labels.outputs, used.shape[1] + 1))
+        means = np.zeros((len(found), labels.outputs, used.shape[1] + 1))
         at_once = max(1, NUMBERS_AT_ONCE // (len(x) * labels.outputs))
         for start in range(0, len(kept), at_once):
             part = kept[start : start + at_once]
@@ -101,16 +78,25 @@ class Probe(Method):
                 means[s] += _joined(weight, bias).sum(axis=0) / len(kept)
                 for fold, w, b in zip(part, weight, bias, strict=True):
                     found[s, ~fold] = used[~fold] @ w.T.astype(np.float32) + b
-        by_strength = dict(zip(self.settings(labels), means, strict=True))
-        own = labels.take(np.arange(len(x)))
-        _remember(_Choice(self, rows, rotation, own, by_strength))
-        return found
+        return CrossFit(found, _heads(means, rotation, centre))
 
-    def fit(self, x: FloatArray, labels: Labels, setting: float) -> LinearHead:
+    def _ridges(self, x: FloatArray, labels: Labels, kept: BoolArray) -> CrossFit:
+        strengths = self.settings(labels)
+        found = np.empty((len(strengths), len(x), 1))
+        for fold in kept:
+            ridge = _ridge(x, labels, fold)
+            for s, strength in enumerate(strengths):
+                slopes, constant = ridge.solve(strength)
+                found[s, ~fold, 0] = x[~fold] @ slopes + constant
+        return CrossFit(found, (None,) * len(strengths))
+
+    def fit(
+        self, x: FloatArray, labels: Labels, setting: float, start: Head | None = None
+    ) -> LinearHead:
         """Return the head fitted on all rows with one strength.
 
-        Right after a `cross_fit` of the same examples it starts from what that found, and is
-        the same within the tolerance of the solver.
+        From a linear `start` it goes straight to that strength, otherwise down from a strong
+        one; ridge is solved at once.
         """
         everything = np.ones((1, len(x)), dtype=bool)
         if labels.kind == "regression":
@@ -120,10 +106,9 @@ class Probe(Method):
         rows = _centred(x, centre)
         rotation = _rotated(rows)
         used = rows if rotation is None else rotation.coordinates
-        last = _remembered(rows)
-        start = last.start(self, labels, setting) if last else None
-        strengths = _down_to(setting) if start is None else (setting,)
-        *_, (weights, biases) = _path(used, labels, everything, strengths, self.class_weight, start)
+        begun = _begun(start, rotation, centre) if isinstance(start, LinearHead) else None
+        strengths = _down_to(setting) if begun is None else (setting,)
+        *_, (weights, biases) = _path(used, labels, everything, strengths, self.class_weight, begun)
         weight = weights[0] if rotation is None else rotation.back(weights[0])
         weight = weight.astype(np.float32)
         return LinearHead(weight, biases[0] - weight @ centre)
@@ -134,23 +119,49 @@ def _mean(x: FloatArray) -> FloatArray:
 
 
 def _centred(x: FloatArray, centre: FloatArray) -> FloatArray:
-    return np.asarray(x - centre.astype(np.float32), dtype=np.float32)
+    # In rows, so that the same numbers are rotated to the same bits however x lies in memory.
+    return np.ascontiguousarray(x - centre.astype(np.float32), dtype=np.float32)
 
 
 def _rotated(rows: FloatArray) -> Rotation | None:
     """Return the rotation of rows, at once if they are the last ones; None if it costs more."""
     if min(rows.shape) > ROTATE_UP_TO:
         return None
-    last = _remembered(rows)
-    return rotate(rows) if last is None else last.rotation
+    for last, rotation in _last.copy():
+        if np.array_equal(last.view(np.int32), rows.view(np.int32)):
+            return rotation
+    return rotate(rows)
 
 
-def _remember(choice: _Choice) -> None:
-    _last[:] = [choice] if choice.rows.size <= REMEMBERED_UP_TO else []
+def _remember(rows: FloatArray, rotation: Rotation | None) -> None:
+    _last.clear()
+    if rotation is not None and rows.size <= REMEMBERED_UP_TO:
+        _last.append((rows, rotation))
 
 
-def _remembered(rows: FloatArray) -> _Choice | None:
-    return _last[0] if _last and np.array_equal(_last[0].rows, rows) else None
+def _heads(
+    means: FloatArray, rotation: Rotation | None, centre: FloatArray
+) -> tuple[LinearHead | None, ...]:
+    """Return heads over features from weights and biases (S, K, r + 1) over coordinates.
+
+    Where a solver has failed there is none.
+    """
+    settings, outputs, width = means.shape
+    flat = means[..., :-1].reshape(settings * outputs, width - 1)
+    back = flat if rotation is None else rotation.back(flat)
+    weights = back.astype(np.float32).reshape(settings, outputs, len(centre))
+    biases = means[..., -1] - weights @ centre
+    # Copies, so that one that is kept doesn't hold the others in memory.
+    return tuple(
+        LinearHead(w.copy(), b.copy()) if np.isfinite(w).all() and np.isfinite(b).all() else None
+        for w, b in zip(weights, biases, strict=True)
+    )
+
+
+def _begun(start: LinearHead, rotation: Rotation | None, centre: FloatArray) -> FloatArray:
+    """Return weights and biases (1, K, r + 1) over coordinates from a head over features."""
+    weight = start.weight if rotation is None else rotation.into(start.weight)
+    return _joined(weight, start.bias + start.weight @ centre)[None]
 
 
 def _down_to(setting: float) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from retarget.core.types import FloatArray, IntArray, Kind
-from retarget.methods.base import Labels, Method, register_method
+from retarget.methods.base import CrossFit, Head, Labels, Method, register_method
 from retarget.methods.heads import LinearHead
 
 
@@ -37,8 +37,8 @@ class Prototype(Method):
         """Return the shrinkages, strongest first."""
         return tuple(sorted({float(s) for s in self.shrinkages}, reverse=True))
 
-    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> FloatArray:
-        """Return out-of-fold outputs (S, n, K); the sums of each fold are taken once."""
+    def cross_fit(self, x: FloatArray, labels: Labels, folds: IntArray) -> CrossFit:
+        """Return out-of-fold outputs; the sums of each fold are taken once."""
         settings = self.settings(labels)
         members = _members(labels)
         x = x - _mean(x)
@@ -53,10 +53,12 @@ class Prototype(Method):
             for s, setting in enumerate(settings):
                 weight, bias = _linear(sums, variance, setting, labels.kind)
                 found[s, out] = x[out] @ weight.T.astype(x.dtype) + bias
-        return found
+        return CrossFit(found, (None,) * len(settings))
 
-    def fit(self, x: FloatArray, labels: Labels, setting: float) -> LinearHead:
-        """Return the head fitted on all rows with one shrinkage."""
+    def fit(
+        self, x: FloatArray, labels: Labels, setting: float, start: Head | None = None
+    ) -> LinearHead:
+        """Return the head fitted on all rows with one shrinkage; `start` is ignored."""
         members, centre = _members(labels), _mean(x)
         x = x - centre
         sums = _Sums.of(x, members)

@@ -28,6 +28,15 @@ class Rotation:
     _basis: FloatArray
     _rows: FloatArray | None
 
+    def into(self, weight: FloatArray) -> FloatArray:
+        """Return weights (K, r) over coordinates from weights (K, D) over features.
+
+        What of them lies outside the span of the rows is lost.
+        """
+        if self._rows is None:
+            return np.asarray(weight @ self._basis)
+        return np.asarray(weight.astype(np.float32) @ self._rows.T @ self._basis)
+
     def back(self, weight: FloatArray) -> FloatArray:
         """Return weights (K, D) over features from weights (K, r) over coordinates."""
         if self._rows is None:

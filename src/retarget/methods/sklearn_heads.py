@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from retarget.core.types import FloatArray, IntArray
-from retarget.methods.base import Labels, Method, log_softmax
+from retarget.methods.base import Head, Labels, Method, log_softmax
 from retarget.methods.knn import Knn
 from retarget.methods.probe import Probe
 from retarget.methods.prototype import Prototype
@@ -33,8 +33,9 @@ class _Fitted(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
         method, setting = self._asked()
         self.scale_ = BlockScale.fit(x, [x.shape[1]])
         scaled = np.asarray(self.scale_(x), dtype=np.float32)
-        self.setting_ = _chosen(method, scaled, labels) if setting is None else setting
-        self.head_ = method.fit(scaled, labels, self.setting_)
+        chosen = _chosen(method, scaled, labels) if setting is None else (setting, None)
+        self.setting_, start = chosen
+        self.head_ = method.fit(scaled, labels, self.setting_, start)
 
     def _outputs(self, x: npt.ArrayLike) -> FloatArray:
         check_is_fitted(self)
@@ -138,15 +139,18 @@ class ProbeRegressor(RegressorMixin, _Fitted):  # type: ignore[misc]  # scikit-l
         return self._outputs(X)[:, 0]
 
 
-def _chosen(method: Method, x: FloatArray, labels: Labels) -> float:
-    """Return the setting with the smallest out-of-fold loss; the simplest one where it is equal."""
-    outputs = method.cross_fit(x, labels, _folds(labels))
+def _chosen(method: Method, x: FloatArray, labels: Labels) -> tuple[float, Head | None]:
+    """Return the setting with the smallest out-of-fold loss, the simplest one where it is equal,
+    and where its fit may start."""
+    found = method.cross_fit(x, labels, _folds(labels))
+    outputs = found.outputs
     if labels.kind == "regression":
         losses = ((outputs[..., 0] - labels.values) ** 2).mean(axis=1)
     else:
         rows = np.arange(len(labels))
         losses = -log_softmax(outputs)[:, rows, labels.values.astype(np.int64)].mean(axis=1)
-    return method.settings(labels)[int(losses.argmin())]
+    best = int(losses.argmin())
+    return method.settings(labels)[best], found.heads[best]
 
 
 def _folds(labels: Labels) -> IntArray:

@@ -95,8 +95,10 @@ def _fitted(probe: Probe, x: FloatArray, labels: Labels, subject: Subject) -> Li
         return probe.fit(x, labels, strengths[0])
     folds = assign_folds(labels.values, ids, ids, k, subject.seed, labels.kind)
     losses = []
-    for outputs in probe.cross_fit(x, labels, folds):
+    found = probe.cross_fit(x, labels, folds)
+    for outputs in found.outputs:
         known = np.isfinite(outputs).all()
         loss = example_losses(labels, calibrated(labels, outputs)[1]).mean() if known else np.inf
         losses.append(loss)
-    return probe.fit(x, labels, strengths[int(np.argmin(losses))])
+    best = int(np.argmin(losses))
+    return probe.fit(x, labels, strengths[best], found.heads[best])

@@ -10,7 +10,7 @@ from retarget.core.progress import progress
 from retarget.core.types import FloatArray, Pooling
 from retarget.evaluation.calibration import apply_temperature, fit_temperature
 from retarget.features.table import Table
-from retarget.methods.base import Labels
+from retarget.methods.base import Head, Labels
 from retarget.methods.losses import calibrated, example_losses
 from retarget.methods.model import Member, TransferModel, log_odds
 from retarget.methods.scale import BlockScale
@@ -52,27 +52,28 @@ def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
     started = time.perf_counter()
     assert not isinstance(candidate.method, Tuning), "a training is not cross-fitted"
     x = _scaled(evidence.features[candidate.source], candidate)[1]
-    outputs = candidate.method.cross_fit(x, evidence.labels, evidence.folds)
+    found = candidate.method.cross_fit(x, evidence.labels, evidence.folds)
     settings = candidate.method.settings(evidence.labels)
-    best: tuple[float, float, float, FloatArray, FloatArray] | None = None
-    for setting, z in zip(settings, outputs, strict=True):
+    best: tuple[float, int, float, FloatArray, FloatArray] | None = None
+    for s, z in enumerate(found.outputs):
         if not np.isfinite(z).all():
             continue
         temperature, predictions = calibrated(evidence.labels, z)
         losses = example_losses(evidence.labels, predictions)
         if best is None or losses.mean() < best[0]:
-            best = (float(losses.mean()), setting, temperature, predictions, losses)
+            best = (float(losses.mean()), s, temperature, predictions, losses)
     assert best is not None, f"{candidate.method.name} gave no finite outputs"
-    _, setting, temperature, predictions, losses = best
+    _, s, temperature, predictions, losses = best
     return Trial(
         candidates=(candidate,),
-        settings=(setting,),
+        settings=(settings[s],),
         temperatures=(temperature,),
         predictions=predictions,
         temperature=1.0,
         losses=losses,
         score=evidence.score(predictions),
         seconds=time.perf_counter() - started,
+        starts=(found.heads[s],),
     )
 
 
@@ -83,9 +84,10 @@ def refit(
     members: list[Member] = []
     uris: list[str] = []
     weights = trial.weights or (1.0,) * len(trial.candidates)
-    parts = zip(trial.candidates, trial.settings, trial.temperatures, weights, strict=True)
-    for candidate, setting, temperature, weight in parts:
-        uri, member = _member(evidence, trial, candidate, setting)
+    starts = trial.starts or (None,) * len(trial.candidates)
+    parts = zip(trial.candidates, trial.settings, trial.temperatures, weights, starts, strict=True)
+    for candidate, setting, temperature, weight, start in parts:
+        uri, member = _member(evidence, trial, candidate, setting, start)
         if uri not in uris:
             uris.append(uri)
         number = uris.index(uri)
@@ -101,14 +103,14 @@ def refit(
 
 
 def _member(
-    evidence: Evidence, trial: Trial, candidate: Candidate, setting: float
+    evidence: Evidence, trial: Trial, candidate: Candidate, setting: float, start: Head | None
 ) -> tuple[str, Member]:
     """Return the URI of a member's encoder, and the member."""
     if isinstance(candidate.method, Tuning):
         tuned = trial.tuned[candidate]
         return tuned.uri, tuned.member
     scale, x = _scaled(evidence.features[candidate.source], candidate)
-    head = candidate.method.fit(x, evidence.labels, setting)
+    head = candidate.method.fit(x, evidence.labels, setting, start)
     return candidate.source, Member(candidate.layers, candidate.method.name, scale, head)
 
 
@@ -135,6 +137,7 @@ def _average(evidence: Evidence, judged: Sequence[Trial]) -> Trial:
         losses=example_losses(labels, mean),
         score=evidence.score(mean),
         seconds=time.perf_counter() - started,
+        starts=tuple(t.starts[0] for t in best),
     )
 
 

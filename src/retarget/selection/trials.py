@@ -9,7 +9,7 @@ from retarget.core.types import BoolArray, FloatArray, IntArray
 from retarget.evaluation.metrics import score
 from retarget.evaluation.quantiles import t_quantile
 from retarget.features.table import Table
-from retarget.methods.base import Labels
+from retarget.methods.base import Head, Labels
 from retarget.methods.tuning import Tuned
 from retarget.selection.candidates import Candidate
 
@@ -30,6 +30,7 @@ class Trial:
         seconds: what it took.
         weights: of each candidate in the average.
         tuned: what was trained, for candidates that change weights.
+        starts: of each candidate's fit on all rows, `None` for one that has none.
     """
 
     candidates: tuple[Candidate, ...]
@@ -42,6 +43,7 @@ class Trial:
     seconds: float
     weights: tuple[float, ...] = ()
     tuned: Mapping[Candidate, Tuned] = field(default_factory=dict)
+    starts: tuple[Head | None, ...] = ()
 
     @property
     def source(self) -> str:

@@ -136,6 +136,7 @@ def _trial(
         score=evidence.score(predictions),
         seconds=tuned.cost.seconds,
         tuned={candidate: tuned},
+        starts=(None,),
     )
 
 
@@ -166,6 +167,7 @@ def _mean_of_kinds(evidence: Evidence, kinds: Sequence[Trial], trials: Sequence[
         seconds=0.0,
         weights=tuple(1.0 / len(k.candidates) for k, _ in members),
         tuned={c: t for k in kinds for c, t in k.tuned.items()},
+        starts=tuple(k.starts[i] for k, i in members),
     )
 
 
