@@ -12,6 +12,7 @@ from retarget.core.types import FloatArray, IntArray
 from retarget.evaluation.drift import FEWEST, layer_drift, weight_distance
 from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.gain import gain
+from retarget.evaluation.results import Evaluation
 from retarget.evaluation.robustness import Cell, Outputs, Robustness, robustness
 from retarget.features.material import Material
 from retarget.runs.schema import Drift, LayerDrift, MethodRecord
@@ -41,12 +42,14 @@ def method_records(
     first = next(iter(kinds.values()), None)
     for name, predictions in kinds.items():
         kind, share = mix_of(name)
+        judged = _evaluation(study, predictions)
         trial = ours.selection.kinds.get(kind)
         made.append(
             MethodRecord(
                 name=kind,
                 share=share,
-                score=_score(study, predictions),
+                score=judged.metrics[study.metric],
+                test=judged if share == 1.0 else None,
                 gain=None
                 if first is None or predictions is first
                 else gain(
@@ -65,9 +68,9 @@ def method_records(
     return tuple(made)
 
 
-def _score(study: Study, predictions: FloatArray) -> Any:
+def _evaluation(study: Study, predictions: FloatArray) -> Evaluation:
     examples, rows = study.task.examples, study.protocol.judging
-    found = evaluate(
+    return evaluate(
         kind=study.task.kind,
         classes=study.task.classes,
         targets=examples.targets[rows],
@@ -75,9 +78,9 @@ def _score(study: Study, predictions: FloatArray) -> Any:
         metric=study.metric,
         groups=examples.groups[rows],
         folds=folds_of(study),
+        domains=examples.domains[rows],
         weights=examples.weights[rows],
     )
-    return found.metrics[study.metric]
 
 
 def folds_of(study: Study) -> IntArray | None:

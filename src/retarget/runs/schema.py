@@ -138,13 +138,15 @@ class Chosen(Record):
 class MethodRecord(Record):
     """A kind of method, judged on the same examples as what was chosen, which it chose nothing of.
 
-    `gain` is over the first kind, `None` for that one. `share` is below 1 for weights averaged
-    towards the source. `trainable` is 0 and `seconds` what heads took for frozen features.
+    `test` is all of its evaluation, `score` the headline metric of it. `gain` is over the first
+    kind, `None` for that one. `share` is below 1 for weights averaged towards the source, of which
+    only the score is kept. `trainable` is 0 and `seconds` what heads took for frozen features.
     """
 
     name: str
     share: float = 1.0
     score: Estimate
+    test: Evaluation | None = None
     gain: Gain | None = None
     trainable: int = 0
     seconds: float = 0.0

@@ -1,0 +1,342 @@
+"""Runs that train: kinds of method beside each other, from the folder to the report."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import retarget as rt
+from retarget.cli.app import run as command
+from retarget.core.config import FitConfig
+from retarget.core.errors import UsageError
+from retarget.runs.kinds import STRESSED
+from retarget.runs.trying import baselines_of, stresses, trains
+from retarget.selection.judge import mix_of
+
+ASKED: dict[str, Any] = {
+    "sources": ["small:"],
+    "methods": ["probe", "finetune", "bitfit"],
+    "epochs": 2,
+    "baselines": ["majority", "small-cnn"],
+    "learning_curve": False,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> rt.Run:
+    """Return a run that trained two kinds, judged under corruption."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RETARGET_CACHE", str(folder / "cache"))
+        return rt.fit(pictures, out=str(folder / "run"), **ASKED)
+
+
+def test_every_kind_is_judged_on_the_same_examples(trained: rt.Run) -> None:
+    record = trained.record
+    whole = [m.name for m in record.methods if m.share == 1.0]
+    assert whole == ["probe", "finetune", "bitfit", "mean"]
+    assert record.methods[0].gain is None
+    assert all(m.gain is not None for m in record.methods[1:])
+    by_name = {m.name: m for m in record.methods if m.share == 1.0}
+    assert by_name["probe"].trainable == 0
+    assert 0 < by_name["bitfit"].trainable < by_name["finetune"].trainable
+
+
+def test_trainings_tell_what_they_took_and_why(trained: rt.Run) -> None:
+    trainings = [t for t in trained.record.trials if t.training]
+    assert {t.method for t in trainings} == {"finetune", "bitfit"}
+    for trial in trainings:
+        assert trial.training is not None
+        assert trial.training.cost.trainable > 0
+        assert trial.training.cost.seconds > 0
+        assert trial.training.taken in [e.number for e in trial.training.epochs]
+        assert trial.training.why
+        assert trial.training.settings["epochs"] == 2
+
+
+def test_corruption_is_judged_for_every_kind_and_mix(trained: rt.Run) -> None:
+    shares = [m.share for m in trained.record.methods if m.name == "finetune"]
+    assert shares[0] == 1.0
+    assert set(shares[1:]) <= {0.25, 0.5, 0.75}
+    for method in trained.record.methods:
+        assert method.robustness is not None
+        assert {(c.corruption, c.severity) for c in method.robustness.cells} == {
+            (name, severity)
+            for name in ("blur", "noise", "jpeg", "brightness", "contrast", "occlusion")
+            for severity in (1, 2, 3)
+        }
+    assert len(trained.record.protocol.test_ids) <= STRESSED
+
+
+def test_what_training_moved_is_told_by_layer(trained: rt.Run) -> None:
+    drifts = {d.method: d for d in trained.record.drift}
+    assert set(drifts) == {"finetune", "bitfit"}
+    assert any(layer.weights for layer in drifts["finetune"].layers)
+
+
+def test_denominators_trained_from_nothing_join_the_others(trained: rt.Run) -> None:
+    assert set(trained.record.gain) == {"majority", "small-cnn"}
+
+
+def test_a_run_is_read_back_as_it_was_and_drawn(trained: rt.Run) -> None:
+    again = rt.load_run(trained.folder).record
+    assert again.as_json() == trained.record.as_json()
+    page = (trained.folder / "report.html").read_text(encoding="utf-8")
+    assert 'id="methods"' in page
+    assert 'id="robustness"' in page
+
+
+def test_the_model_of_several_encoders_predicts_and_exports(
+    trained: rt.Run, pictures: Path, tmp_path: Path
+) -> None:
+    some = sorted((pictures / "test").rglob("*.png"))[:3]
+    found = trained.predict(some)
+    assert found.values.shape == (3, 2)
+    np.testing.assert_allclose(found.values.sum(axis=1), 1.0, atol=1e-6)
+    assert trained.export(tmp_path / "export").difference <= 1e-4
+    card = json.loads((tmp_path / "export" / "model.json").read_text())
+    assert [i["name"] for i in card["inputs"]] == ["input"]
+
+
+def test_the_same_again_trains_nothing_and_finds_the_same(
+    trained: rt.Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETARGET_CACHE", str(trained.folder.parent / "cache"))
+
+    def never(*told: object) -> None:
+        raise AssertionError("it was trained again")
+
+    monkeypatch.setattr("retarget.methods.course.run", never)
+    again = rt.fit(pictures, out=str(tmp_path / "again"), **ASKED).record
+    assert again.as_json()["test"] == trained.record.as_json()["test"]
+    assert [m.model_copy(update={"seconds": 0.0}) for m in again.methods] == [
+        m.model_copy(update={"seconds": 0.0}) for m in trained.record.methods
+    ]
+
+
+def test_labels_that_judge_change_no_choice(
+    trained: rt.Run, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETARGET_CACHE", str(tmp_path / "cache"))
+    task = rt.open_task(pictures)
+    examples = task.examples
+    judging = examples.splits == "test"
+    wrong = np.where(judging, 1 - examples.targets, examples.targets)
+    canary = replace(task, examples=replace(examples, targets=wrong))
+    changed = rt.fit(canary, out=str(tmp_path / "run"), **{**ASKED, "robustness": False}).record
+    usual = trained.record
+    told = [(t.method, t.loss, t.score) for t in usual.trials]
+    assert [(t.method, t.loss, t.score) for t in changed.trials] == told
+    assert changed.chosen.why == usual.chosen.why
+    assert changed.test != usual.test
+
+
+def test_few_labels_are_cross_fitted_and_judge_each_once(pictures: Path, tmp_path: Path) -> None:
+    task = rt.open_task(pictures)
+    splits = np.full(len(task), "", dtype=task.examples.splits.dtype)
+    free = replace(task, examples=replace(task.examples, splits=splits))
+    record = rt.fit(
+        free,
+        out=str(tmp_path / "run"),
+        sources=["small:"],
+        methods=[{"name": "finetune", "epochs": 1, "refit": False}],
+        folds=2,
+        baselines=["majority"],
+        robustness=False,
+        learning_curve=False,
+    ).record
+    assert record.protocol.mode == "cross-fitting"
+    assert record.test.examples == record.task.labelled
+    assert [m.method for m in record.chosen.members] == ["finetune"]
+
+
+def test_the_command_line_asks_for_the_same(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = [
+        "fit", str(pictures), "--source", "small:", "--method", "finetune,small-cnn", "--epochs",
+        "1", "--lr", "1e-3", "--from", "2", "--time", "5m", "--no-robustness", "--baseline",
+        "majority", "--no-learning-curve", "--out", str(tmp_path / "run"), "--json",
+    ]  # fmt: skip
+    assert command(told) == 0
+    record = json.loads(capsys.readouterr().out)
+    config = FitConfig.model_validate(record["config"])
+    assert (config.epochs, config.lr, config.from_layer, config.time) == (1, 1e-3, "2", 300.0)
+    (tuned,) = [t for t in record["trials"] if t["method"] == "finetune"]
+    assert tuned["training"]["settings"]["lr"] == 1e-3
+    assert tuned["training"]["settings"]["from_layer"] == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("90", 90.0), ("90s", 90.0), ("5m", 300.0), ("1.5h", 5400.0), (7, 7.0)]
+)
+def test_times_are_read_as_people_write_them(said: object, seconds: float) -> None:
+    assert FitConfig.model_validate({"data": "x", "time": said}).time == seconds
+
+
+@pytest.mark.parametrize("said", ["soon", "-5m", "0", "5 days"])
+def test_times_that_are_none_are_refused(said: str) -> None:
+    with pytest.raises(UsageError, match="time"):
+        rt.fit("nowhere", time=said)
+
+
+def test_denominators_follow_from_what_is_asked() -> None:
+    frozen = FitConfig(data="x")
+    training = FitConfig(data="x", methods=("probe", "finetune"))
+    assert baselines_of(frozen) == ("majority", "pixels", "random")
+    assert baselines_of(training)[3:] == ("scratch", "small-cnn")
+    assert (trains(frozen), trains(training)) == (False, True)
+    assert (stresses(frozen), stresses(training)) == (False, True)
+    assert baselines_of(FitConfig(data="x", methods=("lora",), baselines=())) == ()
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        (["teleport"], "There is no method 'teleport'"),
+        ([{"name": "finetune", "speed": 3}], "has no setting speed"),
+        ([{"name": "probe", "speed": 3}], "takes no settings"),
+        ([{"epochs": 3}], "needs its name"),
+    ],
+)
+def test_methods_that_do_not_exist_are_refused_in_a_sentence(
+    pictures: Path, methods: list[Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        rt.fit(pictures, sources=["small:"], methods=methods)
+
+
+def test_a_method_as_a_dataclass_is_one_in_a_configuration() -> None:
+    from retarget.api import asked
+
+    config = asked("x", None, {"method": rt.FineTune(from_layer=2, lr="auto")})
+    assert config.methods == ({"name": "finetune", "from_layer": 2, "lr": "auto"},)
+    assert FitConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_mixes_are_told_from_kinds_by_their_names() -> None:
+    assert mix_of("finetune@0.25") == ("finetune", 0.25)
+    assert mix_of("finetune") == ("finetune", 1.0)
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_does(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {
+        "sources": ["small:"],
+        "methods": [{"name": "finetune", "epochs": 2, "batch_statistics": False}],
+        "baselines": ["majority"],
+        "robustness": False,
+        "learning_curve": False,
+    }
+    monkeypatch.setenv("RETARGET_CACHE", str(tmp_path / "cache-of-one"))
+    alone = rt.fit(pictures, out=str(tmp_path / "one"), **asked).record
+    config = tmp_path / "run.yaml"
+    config.write_text(yaml.safe_dump({**asked, "data": str(pictures)}), encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    launched = [
+        *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+        *("--main_process_port", port, "-m", "retarget", "fit", "--config", str(config)),
+        *("--out", str(tmp_path / "two"), "--json"),
+    ]
+    done = started(tmp_path / "cache-of-two", launched, ACCELERATE_USE_CPU="true")
+    told, complaint = done.communicate()
+    assert done.returncode == 0, complaint
+    shared = rt.load_run(tmp_path / "two").record
+    assert json.loads(told)["run"] == str(tmp_path / "two")
+    for one, two in zip(alone.trials, shared.trials, strict=True):
+        assert two.method == one.method
+        assert two.loss == pytest.approx(one.loss, abs=1e-4)
+        assert one.training is not None
+        assert two.training is not None
+        np.testing.assert_allclose(
+            [e.loss for e in two.training.epochs], [e.loss for e in one.training.epochs], atol=1e-4
+        )
+    for name, estimate in alone.test.metrics.items():
+        assert shared.test.metrics[name].value == pytest.approx(estimate.value, abs=1e-3), name
+
+
+def started(cache: Path, words: list[str], **more: str) -> "subprocess.Popen[str]":
+    """Start Python with a cache of its own."""
+    return subprocess.Popen(
+        [sys.executable, *words],
+        env={**os.environ, "RETARGET_CACHE": str(cache), "OMP_NUM_THREADS": "1", **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def fitting(pictures: Path, out: Path, epochs: int) -> list[str]:
+    """Return the words of a fit that trains for long."""
+    return [
+        *("-m", "retarget", "fit", str(pictures), "--source", "small:", "--method", "finetune"),
+        *("--epochs", str(epochs), "--baseline", "majority", "--no-robustness"),
+        *("--no-learning-curve", "--out", str(out), "--json"),
+    ]
+
+
+def wait_for_training(cache: Path, process: "subprocess.Popen[str]") -> None:
+    """Wait until a checkpoint is there."""
+    end = time.monotonic() + 120
+    while not list((cache / "trainings").glob("*/*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing was trained"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_any_moment_ends_in_the_same_numbers(
+    pictures: Path, tmp_path: Path
+) -> None:
+    undisturbed = started(tmp_path / "one", fitting(pictures, tmp_path / "run-one", 40))
+    expected, complaint = undisturbed.communicate()
+    assert undisturbed.returncode == 0, complaint
+    generator = np.random.default_rng()
+    for _ in range(3):
+        process = started(tmp_path / "two", fitting(pictures, tmp_path / "run-two", 40))
+        wait_for_training(tmp_path / "two", process)
+        time.sleep(float(generator.uniform(0.0, 0.5)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if (tmp_path / "run-two").exists():
+            break
+    else:
+        last = started(tmp_path / "two", fitting(pictures, tmp_path / "run-two", 40))
+        _, complaint = last.communicate()
+        assert last.returncode == 0, complaint
+    found = rt.load_run(tmp_path / "run-two").record.as_json()
+    for name in ("test", "gain", "verdict"):
+        assert found[name] == json.loads(expected)[name]
+
+
+@pytest.mark.slow
+def test_the_best_so_far_is_kept_and_judged_where_somebody_ends_a_training(
+    pictures: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "run.yaml"
+    method = {"name": "finetune", "epochs": 50_000, "patience": 50_000, "refit": False}
+    config.write_text(yaml.safe_dump({"methods": [method]}), encoding="utf-8")
+    words = fitting(pictures, tmp_path / "run", 50_000)
+    del words[words.index("--method") : words.index("--method") + 4]
+    process = started(tmp_path / "cache", [*words, "--config", str(config)])
+    wait_for_training(tmp_path / "cache", process)
+    process.send_signal(signal.SIGINT)
+    told, complaint = process.communicate()
+    assert process.returncode == 0, complaint
+    record = json.loads(told)
+    assert any("interrupted" in note for note in record["notes"])
+    assert record["test"]["examples"] == 16
+    assert rt.load_run(tmp_path / "run").model.members
