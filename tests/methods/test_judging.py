@@ -6,7 +6,7 @@ from scipy import stats
 
 from retarget.methods.base import Labels
 from retarget.methods.gear import equip
-from retarget.methods.judging import Judge, difference, judged
+from retarget.methods.judging import Judge, clearly_worse, difference, judged
 from retarget.methods.settings import Training
 
 
@@ -57,3 +57,20 @@ def test_judged_numbers() -> None:
     labels = Labels("regression", np.array([1.0, 3.0]), 1, np.ones(2))
     found = judged(labels, np.array([[2.0], [2.0]]), "rmse")
     assert (found.loss, found.score, found.temperature) == (1.0, 1.0, 1.0)
+
+
+def test_a_loss_is_clearly_worse_beyond_one_standard_error_of_the_paired_difference() -> None:
+    generator = np.random.default_rng(0)
+    verdicts = set()
+    for _ in range(200):
+        lowest = generator.gamma(1.0, size=10)
+        losses = lowest + generator.normal(0.1, 0.3, 10)
+        above = [b - a for a, b in zip(lowest, losses, strict=True)]
+        mean = sum(above) / 10
+        error = (sum((a - mean) ** 2 for a in above) / 9) ** 0.5 / 10**0.5
+        assert clearly_worse(losses, lowest) is bool(mean > error)
+        verdicts.add(bool(mean > error))
+    assert verdicts == {True, False}
+    assert not clearly_worse(lowest, lowest)
+    assert clearly_worse(np.array([2.0]), np.array([1.0]))
+    assert not clearly_worse(np.zeros(0), np.zeros(0))

@@ -24,7 +24,7 @@ class Journal:
         step: steps done in it.
         loss, mass: sums over its examples so far.
         history: epochs that were judged.
-        taken: the best of them; `best` its validation loss.
+        taken: the one that is kept; `best` its validation loss, `lowest` the lowest of all.
         seconds: spent before this process.
         times: seconds of the last steps.
         timed: whether it was decided if the schedule fits the time.
@@ -46,6 +46,7 @@ class Journal:
     history: list[Epoch] = field(default_factory=list)
     taken: int = 0
     best: float = float("inf")
+    lowest: float = float("inf")
     seconds: float = 0.0
     times: list[float] = field(default_factory=list)
     timed: bool = False

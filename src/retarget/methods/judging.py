@@ -109,6 +109,19 @@ def judged(labels: Labels, outputs: FloatArray, metric: str) -> Judgement:
     return Judgement(outputs, temperature, example_losses(labels, made), value)
 
 
+def clearly_worse(losses: FloatArray, lowest: FloatArray) -> bool:
+    """Return whether losses (m,) are above the lowest epoch's by more than one standard error.
+
+    Of the paired difference. What can't be told apart is as good, and the later epoch is the one
+    whose learning rate has fallen further: with ten validation rows the lowest loss is luck.
+    """
+    differences = losses - lowest
+    if len(differences) < 2:
+        return bool(differences.sum() > 0.0)
+    error = float(differences.std(ddof=1)) / sqrt(len(differences))
+    return float(differences.mean()) > error
+
+
 def predictions(labels: Labels, outputs: FloatArray, temperature: float) -> FloatArray:
     """Return outputs as probabilities at a temperature; numbers as they are."""
     if labels.kind == "regression":

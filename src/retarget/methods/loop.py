@@ -25,7 +25,7 @@ from retarget.methods.checkpoints import (
 from retarget.methods.gear import Gear
 from retarget.methods.interruption import Interruption
 from retarget.methods.journal import Journal
-from retarget.methods.judging import START_ROWS, Judge
+from retarget.methods.judging import START_ROWS, Judge, clearly_worse
 from retarget.methods.optimiser import WeightAverage, set_lr
 from retarget.methods.range_test import find_lr
 from retarget.methods.schedule import Schedule
@@ -58,6 +58,7 @@ class Loop:
         self.judge = Judge(gear)
         self.best = gear.copied()
         self.outputs = torch.zeros(0, gear.subject.labels.outputs, dtype=torch.float64)
+        self._lowest = torch.zeros(0, dtype=torch.float64)
         state = _fitting(self._checkpoints.load(), gear)
         self.journal = Journal.from_told(state.told["journal"]) if state else _new(gear, epochs)
         self._optimiser = gear.optimiser(self.journal.lr)
@@ -163,7 +164,9 @@ class Loop:
         journal = self.journal
         with self._average.applied() if self._average else nullcontext():
             found = self.judge.validation()
-            if not journal.history or not found.loss >= journal.best:
+            if not journal.history or not found.loss >= journal.lowest:
+                journal.lowest, self._lowest = found.loss, torch.from_numpy(found.losses)
+            if not clearly_worse(found.losses, self._lowest.numpy()):
                 journal.taken, journal.best = number, found.loss
                 self.best = self._gear.copied()
                 self.outputs = torch.from_numpy(found.outputs)
@@ -232,7 +235,7 @@ class Loop:
         kept = _prefixed("now", now) | _prefixed("best", self.best) | _prefixed("step", tensors)
         if self._average is not None:
             kept |= _prefixed("average", self._average.values)
-        kept["outputs"] = self.outputs
+        kept["outputs"], kept["lowest"] = self.outputs, self._lowest
         record = {**journal.told(), "seconds": self.seconds}
         problem = self._checkpoints.save(kept, {"journal": record, "optimiser": told})
         if problem and problem not in journal.notes:
@@ -243,6 +246,7 @@ class Loop:
     def _go_on_from(self, state: State) -> None:
         self._gear.load(_group(state, "now"))
         self.best, self.outputs = _group(state, "best"), state.tensors["outputs"]
+        self._lowest = state.tensors["lowest"]
         restore_optimiser(self._optimiser, _group(state, "step"), state.told["optimiser"])
         if self._average is not None:
             self._average.updates = self.journal.updates

@@ -132,10 +132,16 @@ def why(journal: Journal, subject: Subject) -> str:
     loss = f"{journal.best:.4g}"
     if taken == 0:
         return (
-            f"The weights it started from: no epoch of {last} lowered the validation loss ({loss})."
+            f"The weights it started from: every epoch of {last} had a validation loss clearly "
+            f"above theirs ({loss})."
+        )
+    if journal.best > journal.lowest:
+        return (
+            f"Epoch {taken} of {last}: the last one whose validation loss ({loss}) can't be told "
+            f"apart from the lowest ({journal.lowest:.4g}) by one standard error."
         )
     after = last - taken
-    rest = f"; {after} more did not lower it" if after else ", the last one"
+    rest = f"; {after} more were clearly above it" if after else ", the last one"
     return f"Epoch {taken} of {last}: the lowest validation loss ({loss}){rest}."
 
 
