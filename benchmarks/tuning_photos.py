@@ -126,6 +126,7 @@ def row_of(work: str, found: Sequence[dict[str, Ran]]) -> list[str]:
     row = [work]
     for other in ("probe", "peer", "scratch"):
         gain, half = paired([r["fit"].accuracy - r[other].accuracy for r in found])
+        gain = round(gain, 6) + 0.0  # what cancels out is 0, not almost
         row += [f"{gain:+.3f} ± {half:.3f}", met(gain, 0.0)]
     for way in ("fit", "probe", "peer", "scratch"):
         accuracy, seconds = (

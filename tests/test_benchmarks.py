@@ -229,6 +229,9 @@ def test_gains_are_paired_over_draws(load: Load) -> None:
     half = stats.ttest_1samp([0.1, 0.2, 0.1], 0).confidence_interval(0.95).high - 0.4 / 3
     assert row[:3] == ["work", f"+0.133 ± {half:.3f}", "≥ 0 ok"]
     assert row[6] == "≥ 0 MISSED"
+    level = [draw(0.7, 0.6), draw(0.6, 0.7)]
+    assert photos.row_of("work", level)[1].startswith("+0.000")
+    assert photos.row_of("work", level)[2] == "≥ 0 ok"
     assert row[7:] == ["0.800, 10 s", "0.667, 10 s", "0.500, 10 s", "0.900, 10 s"]
 
 
