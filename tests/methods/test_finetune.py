@@ -1,13 +1,15 @@
 """Fine-tuning: what is trained, how fast each depth, and what stays as it was."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from retarget.core.errors import UsageError
+from retarget.features.table import Table
 from retarget.methods.finetune import (
     BitFit,
     FineTune,
@@ -127,6 +129,24 @@ def test_the_shallowest_layer_learns_at_a_tenth_of_the_rate(name, toy):
     assert found[-1].factor == pytest.approx(0.1)
     assert BitFit().settled(encoder, subject).layer_decay == 1.0
     assert FineTune(layer_decay=0.9).settled(encoder, subject).layer_decay == 0.9
+
+
+@pytest.mark.parametrize(
+    ("seconds", "how", "layer"),
+    [
+        (None, FineTune(), "all"),
+        (80.0, FineTune(), "all"),
+        (79.0, FineTune(), 2),
+        (1.0, FineTune(from_layer="pooled"), "pooled"),
+        (1.0, BitFit(), "all"),
+    ],
+)
+def test_the_last_depths_are_trained_where_the_time_is_short(seconds, how, layer, toy):
+    subject, encoder = toy.subject(n=8), toy.ToySource("test_resnet").load()
+    table = Table("toy:", np.zeros((8, 1), np.float32), {"pooled": slice(0, 1)}, 1.0, 1 / 8)
+    timed = replace(subject, table=table, seconds=seconds)
+    assert how.settled(encoder, timed).from_layer == layer
+    assert FineTune().settled(encoder, replace(timed, table=None)).from_layer == "all"
 
 
 @pytest.mark.parametrize("encoder", ["test_vit", "test_resnet"])

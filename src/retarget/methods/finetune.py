@@ -21,6 +21,10 @@ FEW_WEIGHTS_LR = 2e-3
 # What part of the deepest layer's learning rate the shallowest one has. Measured on two tasks:
 # better than one rate for all, where the source is near and where it is far.
 SHALLOWEST = 0.1
+# A step on an example takes about so many passes of an extraction, whose time was measured. Where
+# less than so many epochs of everything fit the time given, the last depths are trained, before
+# which all is computed once.
+STEP_PASSES, ENOUGH_EPOCHS, LAST_DEPTHS = 8.0, 10, 2
 # Under gradual unfreezing the last group joins after this share of the epochs.
 UNFROZEN_BY = 0.5
 
@@ -32,7 +36,9 @@ class FineTune(GradientTuning):
 
     Attributes:
         from_layer: name of the first layer that is trained, or how many of the last ones, or
-            "all". What lies before it stays as it is, and is computed once where that pays.
+            "all". What lies before it stays as it is, and is computed once where that pays. If
+            not said all, or the last two depths where a limit of time is too short for ten epochs
+            of all.
         gradual: unfreeze from the top, one depth after another, over the first half of the epochs
             (Howard and Ruder 2018, Universal language model fine-tuning).
         layer_decay: what the learning rate is multiplied by from one depth to the one below it
@@ -69,9 +75,19 @@ class FineTune(GradientTuning):
             self,
             epochs=epochs_for(len(subject.labels)) if self.epochs is None else self.epochs,
             lr=FEW_WEIGHTS_LR if self.lr is None and not everything else self.lr,
-            from_layer="all" if self.from_layer is None else self.from_layer,
+            from_layer=self._first_layer(subject),
             layer_decay=decay,
         )
+
+    def _first_layer(self, subject: Subject) -> str | int:
+        """Return what was asked for; else all, or the last depths where the time is short."""
+        if self.from_layer is not None:
+            return self.from_layer
+        table, limit = subject.table, subject.seconds
+        if table is None or limit is None or self.train != "all":
+            return "all"
+        epoch = STEP_PASSES * table.seconds_per_example * len(subject.labels)
+        return "all" if limit >= ENOUGH_EPOCHS * epoch else LAST_DEPTHS
 
     def begin(self, encoder: "Encoder", subject: Subject) -> Ready:
         """Return the encoder with its head as it starts."""
