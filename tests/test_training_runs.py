@@ -20,7 +20,7 @@ from retarget.cli.app import run as command
 from retarget.core.config import FitConfig
 from retarget.core.errors import UsageError
 from retarget.runs.kinds import STRESSED
-from retarget.runs.trying import baselines_of, stresses, trains
+from retarget.runs.trying import baselines_of, stresses, training_seconds, trains
 from retarget.selection.judge import mix_of
 
 ASKED: dict[str, Any] = {
@@ -222,6 +222,12 @@ def test_a_method_as_a_dataclass_is_one_in_a_configuration() -> None:
     config = asked("x", None, {"method": rt.FineTune(from_layer=2, lr="auto")})
     assert config.methods == ({"name": "finetune", "from_layer": 2, "lr": "auto"},)
     assert FitConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_the_time_told_is_that_of_every_step_and_of_training_again() -> None:
+    assert training_seconds(1_000, 0.01, 3) == pytest.approx(1_000 * 3 * 8 * 0.01)
+    assert training_seconds(100, 0.01, 3) == pytest.approx(2 * 100 * 3 * 8 * 0.01)
+    assert training_seconds(100, 0.01) == pytest.approx(2 * 100 * 40 * 8 * 0.01)
 
 
 def test_mixes_are_told_from_kinds_by_their_names() -> None:

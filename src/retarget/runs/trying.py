@@ -8,7 +8,10 @@ from retarget.core.config import BaselineName, FitConfig
 from retarget.core.progress import tell
 from retarget.core.text import count
 from retarget.features.material import PIXELS, Material
+from retarget.methods.finetune import STEP_PASSES
+from retarget.methods.schedule import epochs_for
 from retarget.methods.tuning import TUNINGS, Tuning
+from retarget.methods.tunings import FEW
 from retarget.selection.baselines import Baseline, judge_majority, judge_table, judge_tuning
 from retarget.selection.candidates import candidates, methods_for, name_of, tunings_for
 from retarget.selection.judge import Judged, Study, judge
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
 
 USUAL: tuple[BaselineName, ...] = ("majority", "pixels", "random")
 TRAINED: tuple[BaselineName, ...] = ("scratch", "small-cnn")
-# A training step costs about as much as so many forward passes, a usual training so many epochs.
-STEP, EPOCHS = 3.0, 12
 
 
 def baselines_of(config: FitConfig) -> tuple[BaselineName, ...]:
@@ -90,9 +91,9 @@ def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
     number = trainings(study, config)
     if not number:
         return
-    seconds = max((cost.seconds_per_example for cost in _encoders(material)), default=0.0)
-    rows = len(study.rounds()[-1].rows)
-    about = number * rows * seconds * STEP * (config.epochs or EPOCHS)
+    encoders = [f for uri, f in material.features.items() if uri != PIXELS]
+    slowest = max((f.seconds_per_example for f in encoders), default=0.0)
+    about = number * training_seconds(len(study.rounds()[-1].rows), slowest, config.epochs)
     within = f"at most about {config.time / 60:.1f} min (--time)" if config.time else ""
     rough = f"roughly {max(1.0, about / 60):.0f} min" if about else "some minutes"
     folds = f", {count(len(study.rounds()), 'round')} each" if len(study.rounds()) > 1 else ""
@@ -101,8 +102,16 @@ def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
     tell(f"{count(number, 'training')}{folds}: {within or rough}.{less}{fewer}")
 
 
-def _encoders(material: Material) -> list[Any]:
-    return [f for uri, f in material.features.items() if uri != PIXELS]
+def training_seconds(rows: int, per_example: float, epochs: int | None = None) -> float:
+    """Return about how long one training of everything takes, where it is not stopped early.
+
+    Args:
+        rows: examples that it may learn from.
+        per_example: measured seconds of extraction.
+        epochs: at most; the usual if not said.
+    """
+    twice = 2 if rows < FEW else 1
+    return twice * rows * (epochs or epochs_for(rows)) * STEP_PASSES * per_example
 
 
 def judge_ours(study: Study, material: Material, config: FitConfig, workshop: Workshop) -> Judged:
