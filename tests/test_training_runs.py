@@ -207,6 +207,7 @@ def test_denominators_follow_from_what_is_asked() -> None:
         ([{"name": "finetune", "speed": 3}], "has no setting speed"),
         ([{"name": "probe", "speed": 3}], "takes no settings"),
         ([{"epochs": 3}], "needs its name"),
+        ([{"name": "finetune", "epochs": 3}, "finetune"], "asked for twice"),
     ],
 )
 def test_methods_that_do_not_exist_are_refused_in_a_sentence(

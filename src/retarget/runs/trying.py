@@ -96,7 +96,7 @@ def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
     about = number * training_seconds(len(study.rounds()[-1].rows), slowest, config.epochs)
     within = f"at most about {config.time / 60:.1f} min (--time)" if config.time else ""
     rough = f"roughly {max(1.0, about / 60):.0f} min" if about else "some minutes"
-    folds = f", {count(len(study.rounds()), 'round')} each" if len(study.rounds()) > 1 else ""
+    folds = f" in {count(len(study.rounds()), 'round')}" if len(study.rounds()) > 1 else ""
     less = "" if config.time else " --time 5m bounds it"
     fewer = "; fewer --folds take less" if folds and not config.time else ""
     tell(f"{count(number, 'training')}{folds}: {within or rough}.{less}{fewer}")

@@ -60,9 +60,10 @@ def tunings_for(
         settings: for all that know them, under what each has of its own.
 
     Raises:
-        UsageError: a setting that a method doesn't have, or a kind of target it can't do.
+        UsageError: a setting that a method doesn't have, a kind of target it can't do, or one
+            method with two sets of settings.
     """
-    made = []
+    made: list[Tuning] = []
     for one in asked:
         cls = TUNINGS.get(name_of(one))
         if cls is None:
@@ -78,7 +79,14 @@ def tunings_for(
             )
         if kind not in cls.kinds:
             raise UsageError(f"{cls.name} can't do {kind}.")
-        made.append(cls(**{k: v for k, v in {**settings, **own}.items() if k in known}))
+        tuning = cls(**{k: v for k, v in {**settings, **own}.items() if k in known})
+        if any(before.name == tuning.name and before != tuning for before in made):
+            raise UsageError(
+                f"{tuning.name} is asked for twice with different settings. Give each a run of its "
+                "own and compare them: retarget compare RUN RUN."
+            )
+        if tuning not in made:
+            made.append(tuning)
     return tuple(made)
 
 
