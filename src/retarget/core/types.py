@@ -11,5 +11,8 @@ BoolArray = npt.NDArray[np.bool_]
 StrArray = npt.NDArray[np.str_]
 
 Modality = Literal["image", "text", "audio", "trajectory", "table"]
-Kind = Literal["classification", "multilabel", "regression"]
-Pooling = Literal["mean", "cls", "mean+max", "tokens"]
+Kind = Literal["classification", "multilabel", "regression", "tagging"]
+Pooling = Literal["mean", "cls", "mean+max", "max", "last", "first+last", "tokens", "words"]
+
+# Kinds whose targets are one class an example.
+CLASSES: tuple[Kind, ...] = ("classification", "tagging")

@@ -17,6 +17,7 @@ class Sample:
         predictions: (n, K) probabilities, or (n,) values.
         weights: (n,) above zero.
         folds: (n,) whose model predicted each example; None where one model predicted all.
+        sequences: (n,) which sequence each example is of; None where they stand alone.
     """
 
     kind: Kind
@@ -24,6 +25,7 @@ class Sample:
     predictions: FloatArray
     weights: FloatArray
     folds: IntArray | None = None
+    sequences: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)

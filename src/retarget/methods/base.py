@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from retarget.core.errors import UsageError
-from retarget.core.types import FloatArray, IntArray, Kind
+from retarget.core.types import CLASSES, FloatArray, IntArray, Kind
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,27 @@ class Labels:
         values: (n,) int64 class indices; (n, K) float 0/1 for multilabel; (n,) float64.
         outputs: K: classes, labels, or 1 for regression. Classes may be absent from `values`.
         weights: (n,) above zero.
+        sequences: (n,) which sequence each row is of, rows of one in order; `None` for rows that
+            stand alone.
     """
 
     kind: Kind
     values: IntArray | FloatArray
     outputs: int
     weights: FloatArray
+    sequences: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, rows: IntArray) -> "Labels":
         """Return the labels at `rows`."""
-        return Labels(self.kind, self.values[rows], self.outputs, self.weights[rows])
+        sequences = None if self.sequences is None else self.sequences[rows]
+        return Labels(self.kind, self.values[rows], self.outputs, self.weights[rows], sequences)
 
     def columns(self) -> FloatArray:
         """Return the values as (n, K) float64: one-hot classes, 0/1 labels, or numbers."""
-        if self.kind == "classification":
+        if self.kind in CLASSES:
             return np.eye(self.outputs)[self.values.astype(np.int64)]
         return np.asarray(self.values, dtype=np.float64).reshape(len(self), self.outputs)
 
@@ -53,6 +57,10 @@ class Head(ABC):
     @abstractmethod
     def outputs(self, x: FloatArray) -> FloatArray:
         """Map features (n, D) to outputs (n, K) float64."""
+
+    def outputs_in(self, x: FloatArray, sequences: IntArray | None) -> FloatArray:
+        """Map features of rows, of which those of one sequence are neighbours, to outputs."""
+        return self.outputs(x)
 
     @abstractmethod
     def arrays(self) -> dict[str, FloatArray]:

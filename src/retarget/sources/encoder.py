@@ -91,6 +91,15 @@ class Encoder(nn.Module, ABC):
         """Return prepared examples as one batch."""
         return torch.stack(list(prepared))
 
+    def bucket(self, prepared: Tensor) -> int:
+        """Return what prepared examples that share a batch should have in common: for inputs of
+        varying length how long they are when padded. 0 where all are alike."""
+        return 0
+
+    def batch_size(self, bucket: int, usual: int) -> int:
+        """Return how many examples of a bucket make a batch, where `usual` is what is usual."""
+        return usual
+
     @abstractmethod
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
         """Return, for every layer, its tokens (b, t, d); for layers without places t = 1.

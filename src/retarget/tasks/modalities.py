@@ -1,6 +1,6 @@
 """Loaders by modality: how a reference to one example's input becomes the input."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from retarget.core.errors import UsageError
 from retarget.core.hashing import hash_bytes
 from retarget.core.text import listed, printable
-from retarget.core.types import Modality
+from retarget.core.types import IntArray, Modality, StrArray
 from retarget.tasks.images import identify_image, load_image, measure_image
 from retarget.tasks.picture_corruptions import PICTURE_CORRUPTIONS
 from retarget.tasks.pictures import keep_image, small_jpeg
@@ -32,6 +32,13 @@ class Loader:
         measure: reference → sizes by name and unit; raises `UnreadableInput`.
         corruptions: name → (input, severity from 1 to 3, generator) → the input as it might have
             reached the model in real use; the same kind of thing, also for the strangest input.
+        noun: what one input is called.
+        version: names what can be read; unreadable inputs are remembered under it.
+        refer: value handed in memory → its reference.
+        caption: (reference, characters) → what a report shows of it in words.
+        near: (n references, their ids) → (p, 2) int64 pairs i < j that are nearly the same and not
+            equal; `None` where features must tell (see `neighbours.near_duplicates`).
+        parts: input → countable parts by family, such as words; `None` where it has none.
     """
 
     load: Callable[[Any, int], Any]
@@ -42,6 +49,12 @@ class Loader:
     corruptions: Mapping[str, Callable[[Any, int, np.random.Generator], Any]] = field(
         default_factory=dict
     )
+    noun: str = "example"
+    version: str = "1"
+    refer: Callable[[Any], Any] = lambda value: value
+    caption: Callable[[Any, int], str] = lambda reference, limit: ""
+    near: Callable[[Sequence[Any], StrArray], IntArray] | None = None
+    parts: Callable[[Any], Mapping[str, list[str]]] | None = None
 
 
 LOADERS: dict[Modality, Loader] = {
