@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from retarget.core.types import FloatArray, IntArray, Kind, StrArray
+from retarget.core.types import CLASSES, FloatArray, IntArray, Kind, StrArray
 from retarget.evaluation.intervals import interval
 from retarget.evaluation.metrics import CALIBRATION_BINS, calibration_bins
 from retarget.evaluation.results import Calibration, CalibrationBin
@@ -27,9 +27,9 @@ def fit_temperature(
     Args:
         log_probs: (n, K) logarithms of probabilities, or logits, that were not fitted on these
             targets. Multilabel: logits, made probabilities by a sigmoid each.
-        targets: (n,) class indices; multilabel (n, K) of 0 and 1.
+        targets: (n,) class or tag numbers; multilabel (n, K) of 0 and 1.
         weights: (n,) above zero; 1 where not given.
-        kind: classification or multilabel. Regression has no temperature: 1.
+        kind: classification, tagging or multilabel. Regression has no temperature: 1.
 
     Returns:
         T, from 0.05 to 20. Above 1 the model was too sure.
@@ -44,7 +44,7 @@ def fit_temperature(
         raise ValueError(f"log-probabilities must be (n, K), below infinity, not {logits.shape}")
     weight = np.ones(len(logits)) if weights is None else np.asarray(weights, float)
     weight = weight / weight.mean()
-    if kind == "classification":
+    if kind in CLASSES:
         return 1 / _sharpness(_beyond_truth(logits, np.asarray(targets, np.int64)), weight)
     # A sigmoid is a softmax over two logits; the true one of the two is shifted to 0.
     wrong = np.where(np.asarray(targets) > 0.5, -logits, logits).clip(-_FARTHEST, _FARTHEST)
@@ -91,7 +91,7 @@ def apply_temperature(probs: FloatArray, temperature: float, kind: Kind) -> Floa
         return probs
     with np.errstate(divide="ignore"):
         log_present = np.log(np.asarray(probs, float)) / temperature
-        if kind == "classification":
+        if kind in CLASSES:
             scaled = np.exp(log_present - log_present.max(axis=1, keepdims=True))
             return np.asarray(scaled / scaled.sum(axis=1, keepdims=True))
         log_absent = np.log1p(-np.asarray(probs, float)) / temperature
@@ -110,15 +110,17 @@ def calibration(
     groups: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
 ) -> Calibration:
     """Return the calibration error before and after temperature scaling, and the curve after.
 
     An example's confidence is the probability of the most probable class. The bins are those of
     the calibration error, of equal width; empty ones are left out. Multilabel: every label of
-    every example is a decision of its own, between present and absent.
+    every example is a decision of its own, between present and absent. Tagging: every word is one,
+    between tags, and intervals are over sequences where there are no groups.
 
     Args:
-        kind: classification or multilabel.
+        kind: classification, tagging or multilabel.
         targets: of n judged examples, as in `Examples`.
         before: (n, K) probabilities before scaling.
         after: (n, K) probabilities after.
@@ -126,6 +128,7 @@ def calibration(
         groups: (n,) groups, "" for none.
         folds: (n,) outer folds under cross-fitting.
         weights: (n,) above zero.
+        sequences: (n,) which sequence each word is of.
     """
     if kind == "multilabel":
         n, labels = np.shape(after)
@@ -142,7 +145,14 @@ def calibration(
         )
     was, now = (
         interval(
-            "calibration_error", kind, targets, probs, groups=groups, folds=folds, weights=weights
+            "calibration_error",
+            "classification" if kind == "tagging" else kind,
+            targets,
+            probs,
+            groups=groups,
+            folds=folds,
+            weights=weights,
+            sequences=sequences,
         )
         for probs in (before, after)
     )

@@ -1,18 +1,27 @@
 """`evaluate()`: all that the judging examples say about one set of predictions, once."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from retarget.core.text import count
-from retarget.core.types import BoolArray, FloatArray, IntArray, Kind, StrArray
+from retarget.core.types import CLASSES, BoolArray, FloatArray, IntArray, Kind, StrArray
 from retarget.evaluation.calibration import calibration
-from retarget.evaluation.intervals import intervals
+from retarget.evaluation.decoding import starts_of
+from retarget.evaluation.entity_parts import (
+    check_tags,
+    confused_types,
+    is_finite,
+    novelty_parts,
+    type_parts,
+)
+from retarget.evaluation.intervals import interval_of, number_units
 from retarget.evaluation.metrics import METRICS, headline, metrics_for
 from retarget.evaluation.metrics import metric as find_metric
 from retarget.evaluation.results import Calibration, Confusion, Estimate, Evaluation, Part
+from retarget.evaluation.sample import Sample, sample_of
 
 FEWEST_IN_GROUP = 5
 MOST_GROUPS = 50
@@ -32,6 +41,8 @@ def evaluate(
     domains: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
+    seen: BoolArray | None = None,
 ) -> Evaluation:
     """Return every metric of the kind with its interval, whole and by class, group and domain.
 
@@ -40,7 +51,8 @@ def evaluate(
 
     Args:
         kind: what the targets are.
-        classes: K names, in the order of the predictions' columns; not used for regression.
+        classes: K names, in the order of the predictions' columns; not used for regression. Of
+            tagging the tags in IOB2: O, then B-x and I-x of every type.
         targets: of n judged examples, all labelled, as in `Examples`.
         predictions: (n, K) probabilities, (n,) values for regression.
         uncalibrated: (n, K) probabilities before temperature scaling; `predictions` if not given.
@@ -50,26 +62,31 @@ def evaluate(
         domains: (n,) domains, "" for none.
         folds: (n,) outer folds under cross-fitting.
         weights: (n,) above zero.
+        sequences: (n,) ascending, which sequence each example is of; for tagging, whose examples
+            are words. Sequences are then what is counted, and what varies.
+        seen: (m,) of the true entities of tagging, in their order: whether they are among those
+            that were learned from.
 
     Raises:
         UsageError: no such metric for this kind.
         ValueError: no examples, an unlabelled one, NaN or infinity among the predictions, or
             shapes that don't fit together.
     """
-    judged = Judged(kind, targets, predictions, _named(groups), folds, weights)
+    judged = Judged(kind, targets, predictions, _named(groups), folds, weights, sequences)
     _check(judged, classes)
     metrics = judged.estimates(metrics_for(kind))
     main = _headline(metric, judged, metrics)
     return Evaluation(
         metric=main,
         higher_is_better=METRICS[main].higher_is_better,
-        examples=len(targets),
+        examples=judged.sample.independent,
         metrics=metrics,
         per_class=tuple(_class_parts(judged, classes)),
         per_group=tuple(_group_parts(judged, main)),
         per_domain=tuple(_domain_parts(judged, _named(domains))),
         calibration=_calibration(judged, uncalibrated, temperature),
         confusion=_confusion(judged, classes),
+        per_novelty=tuple(novelty_parts(judged.sample, judged.groups, seen)),
     )
 
 
@@ -83,6 +100,19 @@ class Judged:
     groups: StrArray | None
     folds: IntArray | None
     weights: FloatArray | None
+    sequences: IntArray | None = None
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The same as metrics take it."""
+        return sample_of(
+            self.kind,
+            self.targets,
+            self.predictions,
+            self.weights,
+            self.folds,
+            self.sequences,
+        )
 
     def take(self, rows: BoolArray) -> "Judged":
         """Return the examples where `rows` is true."""
@@ -93,6 +123,7 @@ class Judged:
             None if self.groups is None else self.groups[rows],
             None if self.folds is None else self.folds[rows],
             None if self.weights is None else self.weights[rows],
+            None if self.sequences is None else self.sequences[rows],
         )
 
     def label(self, number: int) -> "Judged":
@@ -102,16 +133,9 @@ class Judged:
 
     def estimates(self, names: Sequence[str]) -> dict[str, Estimate]:
         """Return those of the metrics that are defined on these examples."""
-        found = intervals(
-            names,
-            self.kind,
-            self.targets,
-            self.predictions,
-            groups=self.groups,
-            folds=self.folds,
-            weights=self.weights,
-        )
-        return {name: estimate for name, estimate in found.items() if _is_finite(estimate)}
+        units = number_units(self.groups, self.sample)
+        found = {name: interval_of(METRICS[name], self.sample, units) for name in names}
+        return {name: estimate for name, estimate in found.items() if is_finite(estimate)}
 
     def share_right(self, name: str, rows: BoolArray) -> dict[str, Estimate]:
         """Return the share of `rows` that were decided rightly, under a name, where there are."""
@@ -120,10 +144,6 @@ class Judged:
             return {}
         found = self.take(rows).estimates([right])
         return {name: found[right]} if right in found else {}
-
-
-def _is_finite(estimate: Estimate) -> bool:
-    return all(map(math.isfinite, (estimate.value, estimate.low, estimate.high)))
 
 
 def _named(names: StrArray | None) -> StrArray | None:
@@ -150,12 +170,14 @@ def _check(judged: Judged, classes: Sequence[str]) -> None:
             f"predictions {judged.predictions.shape} don't fit {count(n, 'target')} "
             f"and {count(len(classes), 'class', 'classes')}"
         )
-    if judged.kind == "classification":
+    if judged.kind in CLASSES:
         bad = np.asarray((judged.targets < 0) | (judged.targets >= len(classes)))
     else:
         bad = ~_all_finite(judged.targets)
     if bad.any():
         raise ValueError(f"{count(int(bad.sum()), 'judged example')} of {n:,} without a target")
+    if judged.kind == "tagging":
+        check_tags(classes, judged.sequences)
 
 
 def _all_finite(values: FloatArray | IntArray) -> BoolArray:
@@ -174,6 +196,9 @@ def _headline(metric: str | None, judged: Judged, metrics: dict[str, Estimate]) 
 def _class_parts(judged: Judged, classes: Sequence[str]) -> Iterator[Part]:
     """Yield recall and precision by class; by label also average precision."""
     if judged.kind == "regression":
+        return
+    if judged.kind == "tagging":
+        yield from type_parts(judged.sample, judged.groups, classes)
         return
     if judged.kind == "classification":
         called = judged.predictions.argmax(axis=1)
@@ -196,7 +221,11 @@ def _group_parts(judged: Judged, metric: str) -> Iterator[Part]:
     """Yield the headline metric, and accuracy, of the largest groups."""
     if judged.groups is None:
         return
-    names, sizes = np.unique(judged.groups[judged.groups != ""], return_counts=True)
+    first = starts_of(
+        np.arange(len(judged.groups)) if judged.sequences is None else judged.sequences
+    )
+    groups = judged.groups[first]
+    names, sizes = np.unique(groups[groups != ""], return_counts=True)
     largest = sorted(zip(-sizes, names, strict=True))[:MOST_GROUPS]
     wanted = [metric, *({"accuracy"} & set(metrics_for(judged.kind)) - {metric})]
     for size, name in largest:
@@ -214,7 +243,7 @@ def _domain_parts(judged: Judged, domains: StrArray | None) -> Iterator[Part]:
         part = judged.take(domains == name)
         if part.groups is not None and len(np.unique(part.groups)) == 1:
             part = replace(part, groups=None)
-        yield Part(str(name), len(part.targets), part.estimates(metrics_for(judged.kind)))
+        yield Part(str(name), part.sample.independent, part.estimates(metrics_for(judged.kind)))
 
 
 def _calibration(
@@ -231,12 +260,18 @@ def _calibration(
         groups=judged.groups,
         folds=judged.folds,
         weights=judged.weights,
+        sequences=judged.sequences,
     )
 
 
 def _confusion(judged: Judged, classes: Sequence[str]) -> Confusion | None:
-    """Return the confusion matrix, in whole examples, where it can still be looked at."""
+    """Return the confusion matrix, in whole examples, where it can still be looked at.
+
+    Of tagging it is of the types of entities whose words were found.
+    """
     k = len(classes)
+    if judged.kind == "tagging" and 0 < k // 2 <= MOST_CONFUSED:
+        return confused_types(judged.sample, classes)
     if judged.kind != "classification" or k > MOST_CONFUSED:
         return None
     cells = judged.targets * k + judged.predictions.argmax(axis=1)

@@ -20,6 +20,8 @@ _NO_DENOMINATOR = "Transfer was compared with nothing: no baseline was asked for
 _NAMES = {
     "majority": "always guessing the commonest class",
     "pixels": "pixels and edges alone",
+    "tfidf": "TF-IDF and a linear model",
+    "crf": "a CRF on words, their shapes and their neighbours",
     "random": "the same architecture with random weights",
     "scratch": "the same architecture trained from scratch",
     "small-cnn": "a small network trained from scratch",
@@ -36,6 +38,7 @@ def gain(
     groups: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
 ) -> Gain:
     """Return how much better `ours` is than `theirs`, paired on the same judged examples.
 
@@ -48,14 +51,23 @@ def gain(
         groups: (n,) groups that are resampled whole.
         folds: (n,) outer folds under cross-fitting.
         weights: (n,) above zero.
+        sequences: (n,) ascending, which sequence each example is of; tagging needs it.
     """
     difference = paired(
-        metric, kind, targets, ours, theirs, groups=groups, folds=folds, weights=weights
+        metric,
+        kind,
+        targets,
+        ours,
+        theirs,
+        groups=groups,
+        folds=folds,
+        weights=weights,
+        sequences=sequences,
     )
     value, low, high = difference.value, difference.low, difference.high
     if not METRICS[metric].higher_is_better:
         value, low, high = -value, -high, -low
-    their_score = score(metric, kind, targets, theirs, weights, folds)
+    their_score = score(metric, kind, targets, theirs, weights, folds, sequences)
     return Gain(value, low, high, their_score, difference.how)
 
 

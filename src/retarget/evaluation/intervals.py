@@ -25,6 +25,7 @@ def interval(
     groups: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
     level: float = 0.95,
 ) -> Estimate:
     """Return a metric's value with its interval.
@@ -32,15 +33,17 @@ def interval(
     Args:
         name: a name in `METRICS`.
         kind: what the targets are.
-        targets: (n,) class indices; (n, K) 0/1 for multilabel; (n,) values.
+        targets: (n,) class or tag numbers; (n, K) 0/1 for multilabel; (n,) values.
         predictions: (n, K) probabilities, or (n,) values.
         groups: (n,) of which group each example is; "" is a group of its own.
         folds: (n,) whose model predicted each example, under cross-fitting.
         weights: (n,) above zero; one each where not given.
+        sequences: (n,) ascending, which sequence each example is of; tagging needs it. Where there
+            are no groups, sequences are what varies.
         level: the share of intervals that should hold the truth.
     """
-    sample = sample_of(kind, targets, predictions, weights, folds)
-    return _interval(metric(name, kind), sample, number_groups(groups, len(sample)), level)
+    sample = sample_of(kind, targets, predictions, weights, folds, sequences)
+    return interval_of(metric(name, kind), sample, number_units(groups, sample), level)
 
 
 def intervals(
@@ -52,12 +55,13 @@ def intervals(
     groups: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
     level: float = 0.95,
 ) -> dict[str, Estimate]:
     """Return the intervals of several metrics of the same predictions; see `interval`."""
-    sample = sample_of(kind, targets, predictions, weights, folds)
-    numbers = number_groups(groups, len(sample))
-    return {name: _interval(metric(name, kind), sample, numbers, level) for name in names}
+    sample = sample_of(kind, targets, predictions, weights, folds, sequences)
+    numbers = number_units(groups, sample)
+    return {name: interval_of(metric(name, kind), sample, numbers, level) for name in names}
 
 
 def paired(
@@ -70,6 +74,7 @@ def paired(
     groups: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
     level: float = 0.95,
 ) -> Estimate:
     """Return the difference of a metric between predictions `a` and `b` of the same examples.
@@ -78,9 +83,9 @@ def paired(
     is better. Arguments as those of `interval`.
     """
     one = metric(name, kind)
-    first = sample_of(kind, targets, a, weights, folds)
-    second = sample_of(kind, targets, b, weights, folds)
-    return _paired(one, first, second, number_groups(groups, len(first)), level)
+    first = sample_of(kind, targets, a, weights, folds, sequences)
+    second = sample_of(kind, targets, b, weights, folds, sequences)
+    return _paired(one, first, second, number_units(groups, first), level)
 
 
 def number_groups(groups: StrArray | None, n: int) -> IntArray:
@@ -94,7 +99,18 @@ def number_groups(groups: StrArray | None, n: int) -> IntArray:
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
-def _interval(one: Metric, sample: Sample, groups: IntArray, level: float) -> Estimate:
+def number_units(groups: StrArray | None, sample: Sample) -> IntArray:
+    """Return (n,) numbers from 0 of what varies: groups, and what is in none alone; examples of
+    one sequence together."""
+    if sample.sequences is None:
+        return number_groups(groups, len(sample))
+    _, first, own = np.unique(sample.sequences, return_index=True, return_inverse=True)
+    numbers = number_groups(None if groups is None else np.asarray(groups)[first], len(first))
+    return np.asarray(numbers[own])
+
+
+def interval_of(one: Metric, sample: Sample, groups: IntArray, level: float = 0.95) -> Estimate:
+    """Return a metric's interval on a sample, of units numbered as `number_units` does."""
     value = one.function(sample)
     if np.isnan(value):
         return Estimate(value, value, value, "not defined")
@@ -120,11 +136,14 @@ def _paired(one: Metric, first: Sample, second: Sample, groups: IntArray, level:
 
 def _design(one: Metric, sample: Sample, groups: IntArray) -> Design:
     leverage = one.statistic.leverage(sample)
-    return design_of(leverage, groups, sample.folds, one.statistic.within_folds)
+    return design_of(leverage, groups, sample.folds, one.statistic.within_folds, sample.independent)
 
 
 def _how(method: str, one: Metric, sample: Sample, groups: IntArray) -> str:
     """Say how an interval was made, and what was compared with what."""
-    over = " over groups" if int(groups.max()) + 1 < len(groups) else ""
+    units = int(groups.max()) + 1
+    over = " over groups" if units < sample.independent else ""
+    if sample.sequences is not None and not over:
+        over = " over sequences"
     within = one.statistic.within_folds and sample.folds is not None
     return method + over + (", within folds" if within else "")

@@ -58,12 +58,17 @@ class Design:
 
 
 def design_of(
-    leverage: FloatArray, groups: IntArray, folds: IntArray | None, within: bool
+    leverage: FloatArray,
+    groups: IntArray,
+    folds: IntArray | None,
+    within: bool,
+    independent: int | None = None,
 ) -> Design:
     """Return the design of examples with leverages (n,) in groups (n,) numbered from 0.
 
     `folds` are those of cross-fitting, if any; `within` says that the statistic compares only
-    examples of one fold, which makes the folds strata.
+    examples of one fold, which makes the folds strata. `independent` is how many examples there
+    are that don't hang together, where not all n.
     """
     total = float(leverage.sum())
     by_group = np.bincount(groups, leverage) / total
@@ -72,7 +77,7 @@ def design_of(
     beside = examples / effective - 1  # other examples in an example's group, on average
     alone = len(by_group) == 1
     correlation = 1.0 if alone else PRIOR_CORRELATION
-    share = CROSSING / sqrt(len(groups))
+    share = CROSSING / sqrt(independent or len(groups))
     return Design(
         leverage=total,
         degrees=0.0 if alone else max(1.0, effective - 1),

@@ -14,12 +14,20 @@ import numpy as np
 
 from retarget.core.errors import UsageError
 from retarget.core.types import FloatArray, IntArray, Kind
+from retarget.evaluation.entity_sums import (
+    BOUNDARIES,
+    ENTITY_F1,
+    ENTITY_MACRO_F1,
+    ENTITY_PRECISION,
+    ENTITY_RECALL,
+    OVERLAPS,
+)
 from retarget.evaluation.ranking import Auroc, AveragePrecision, Spearman
 from retarget.evaluation.sample import Sample, sample_of
 from retarget.evaluation.scales import Correlation, Loss, Scale, Share, binomial, ordinal
+from retarget.evaluation.sums import NOTHING, Sums, mean_where
 
 CALIBRATION_BINS = 15
-NOTHING = 1e-12
 
 
 class Statistic(Protocol):
@@ -37,51 +45,6 @@ class Statistic(Protocol):
 
     def leverage(self, sample: Sample) -> FloatArray:
         """Return (n,) how far each example moves the value, squared: 1/n² for a mean."""
-
-
-@dataclass(frozen=True)
-class Sums:
-    """A function of weighted sums over examples.
-
-    Attributes:
-        parts: sample → (n, p), what each example contributes.
-        finish: (weight (…), sums (…, p)) → values (…), NaN where not defined.
-        by_class: every class counts the same, however many examples it has.
-    """
-
-    parts: Callable[[Sample], FloatArray]
-    finish: Callable[[FloatArray, FloatArray], FloatArray]
-    by_class: bool = False
-    within_folds: bool = False
-
-    def value(self, sample: Sample) -> float:
-        """Return the value, NaN where it is not defined."""
-        sums = sample.weights @ self.parts(sample)
-        return float(self._finished(sample.weights.sum(keepdims=True), sums[None])[0])
-
-    def without(self, sample: Sample, groups: IntArray) -> FloatArray:
-        """Return (G,) the value with each group left out."""
-        mass = np.bincount(groups, sample.weights)
-        parts = self.parts(sample) * sample.weights[:, None]
-        order = np.argsort(groups, kind="stable")
-        starts = np.searchsorted(groups[order], np.arange(len(mass)))
-        sums = np.add.reduceat(parts[order], starts, axis=0)
-        left = sums.sum(axis=0) - sums
-        left[np.abs(left) < NOTHING * np.abs(sums).sum(axis=0)] = 0.0
-        return self._finished(mass.sum() - mass, left)
-
-    def leverage(self, sample: Sample) -> FloatArray:
-        """Return (n,) how far each example moves the value, squared: 1/n² for a mean."""
-        weights = sample.weights
-        if not self.by_class or sample.kind != "classification":
-            return np.asarray((weights / weights.sum()) ** 2)
-        sizes = np.bincount(sample.targets, weights)
-        return np.asarray((weights / sizes[sample.targets] / np.count_nonzero(sizes)) ** 2)
-
-    def _finished(self, mass: FloatArray, sums: FloatArray) -> FloatArray:
-        some = mass > NOTHING * max(float(mass.max()), NOTHING)
-        values = self.finish(np.where(some, mass, 1.0), sums)
-        return np.where(some, values, np.nan)
 
 
 @dataclass(frozen=True)
@@ -135,31 +98,37 @@ def score(
     predictions: FloatArray,
     weights: FloatArray | None = None,
     folds: IntArray | None = None,
+    sequences: IntArray | None = None,
 ) -> float:
     """Return a metric's value, NaN where it is not defined (AUROC of one class).
 
     Args:
         name: a name in `METRICS`.
         kind: what the targets are.
-        targets: (n,) class indices; (n, K) 0/1 for multilabel; (n,) values.
+        targets: (n,) class or tag numbers; (n, K) 0/1 for multilabel; (n,) values.
         predictions: (n, K) probabilities, or (n,) values.
         weights: (n,) above zero; one each where not given.
         folds: (n,) whose model predicted each example, under cross-fitting. AUROC and Spearman
             then compare only examples of one fold.
+        sequences: (n,) ascending, which sequence each example is of; tagging needs it.
     """
-    return metric(name, kind).function(sample_of(kind, targets, predictions, weights, folds))
+    sample = sample_of(kind, targets, predictions, weights, folds, sequences)
+    return metric(name, kind).function(sample)
 
 
 def headline(kind: Kind, targets: FloatArray | IntArray) -> str:
     """Return the metric that a run is judged by when nobody says.
 
-    Regression: RMSE. Multilabel: average precision, which no threshold decides. Classification:
+    Regression: RMSE. Tagging: F1 of whole entities. Multilabel: average precision, which no
+    threshold decides. Classification:
     accuracy, as long as always guessing the largest class has at most twice the odds that it has
     with equal classes (a share of 2/3 for two classes). Beyond that accuracy rewards the guess:
     AUROC for two classes, where a threshold of one half says little; balanced accuracy for more.
     """
     if kind == "regression":
         return "rmse"
+    if kind == "tagging":
+        return "entity_f1"
     if kind == "multilabel":
         return "average_precision"
     counts = np.unique(targets, return_counts=True)[1]
@@ -178,7 +147,7 @@ def _average(mass: FloatArray, sums: FloatArray) -> FloatArray:
 
 
 def _correct(sample: Sample) -> FloatArray:
-    return np.asarray(sample.predictions.argmax(axis=1) == sample.targets, np.float64)
+    return np.asarray(sample.called == sample.targets, np.float64)
 
 
 def _all_correct(sample: Sample) -> FloatArray:
@@ -212,25 +181,17 @@ def _confusion(sample: Sample) -> FloatArray:
 
 def _mean_recall(mass: FloatArray, sums: FloatArray) -> FloatArray:
     right, _, true = np.split(sums, 3, axis=-1)
-    return _mean_where(right, true)
+    return mean_where(right, true)
 
 
 def _macro_f1(mass: FloatArray, sums: FloatArray) -> FloatArray:
     right, decided, true = np.split(sums, 3, axis=-1)
-    return _mean_where(2 * right, decided + true)
+    return mean_where(2 * right, decided + true)
 
 
 def _micro_f1(mass: FloatArray, sums: FloatArray) -> FloatArray:
     right, decided, true = (part.sum(axis=-1) for part in np.split(sums, 3, axis=-1))
-    return _mean_where((2 * right)[..., None], (decided + true)[..., None])
-
-
-def _mean_where(above: FloatArray, below: FloatArray) -> FloatArray:
-    """Return the mean of the fractions that are defined over the last axis."""
-    defined = below > 0
-    parts = np.where(defined, above / np.where(defined, below, 1.0), 0.0)
-    count = defined.sum(axis=-1)
-    return np.where(count > 0, parts.sum(axis=-1) / np.maximum(count, 1), np.nan)
+    return mean_where((2 * right)[..., None], (decided + true)[..., None])
 
 
 def calibration_bins(confidence: FloatArray) -> IntArray:
@@ -280,6 +241,7 @@ _CLASS: frozenset[Kind] = frozenset({"classification"})
 _LABELS: frozenset[Kind] = frozenset({"multilabel"})
 _BOTH = _CLASS | _LABELS
 _VALUES: frozenset[Kind] = frozenset({"regression"})
+_TAGS: frozenset[Kind] = frozenset({"tagging"})
 
 
 def _share(name: str, title: str, kinds: frozenset[Kind], up: bool, statistic: Statistic) -> Metric:
@@ -309,6 +271,13 @@ _R2, _LEFT = Sums(_explained, _r2), Loss(relative=2.0, rest=True)
 METRICS: dict[str, Metric] = {
     one.name: one
     for one in (
+        _share("entity_f1", "entity F1", _TAGS, True, ENTITY_F1),
+        _share("entity_precision", "entity precision", _TAGS, True, ENTITY_PRECISION),
+        _share("entity_recall", "entity recall", _TAGS, True, ENTITY_RECALL),
+        _share("entity_macro_f1", "entity F1, mean over types", _TAGS, True, ENTITY_MACRO_F1),
+        _share("span_f1", "entity F1, of any type", _TAGS, True, BOUNDARIES),
+        _share("overlap_f1", "entity F1, of any overlap", _TAGS, True, OVERLAPS),
+        _share("word_accuracy", "word accuracy", _TAGS, True, _RIGHT),
         _share("accuracy", "accuracy", _CLASS, True, _RIGHT),
         _share("balanced_accuracy", "balanced accuracy", _CLASS, True, _RECALL),
         _share("subset_accuracy", "all labels right", _LABELS, True, _ALL_RIGHT),
@@ -317,7 +286,7 @@ METRICS: dict[str, Metric] = {
         _share("micro_f1", "micro F1", _LABELS, True, _MICRO),
         _order("auroc", "AUROC", Auroc()),
         _order("average_precision", "average precision", AveragePrecision()),
-        _loss("log_loss", "log-loss", _BOTH, _SURPRISE, Loss(relative=1.0)),
+        _loss("log_loss", "log-loss", _BOTH | _TAGS, _SURPRISE, Loss(relative=1.0)),
         _share("brier", "Brier score", _BOTH, False, _SQUARES),
         _share("calibration_error", "calibration error", _CLASS, False, _BINS),
         _loss("rmse", "RMSE", _VALUES, _ROOT, Loss(relative=2.0, power=2.0)),

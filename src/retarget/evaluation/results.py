@@ -45,7 +45,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Part:
-    """Scores of one class, group or domain."""
+    """Scores of one class, group or domain; of one type of entity, or of seen or unseen ones, where
+    `examples` counts true entities."""
 
     name: str
     examples: int
@@ -75,7 +76,10 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Confusion:
-    """`counts[i][j]`: examples of class i called class j, in the order of `classes`."""
+    """`counts[i][j]`: examples of class i called class j, in the order of `classes`.
+
+    For tagging `classes` are types, and the examples entities whose words were found exactly.
+    """
 
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -86,6 +90,8 @@ class Evaluation:
     """All that the judging examples said, once.
 
     `metric` is the headline; `higher_is_better` is about it. `notes` say what could not judge.
+    `examples` counts sequences where examples are parts of them. `per_novelty` is the recall of
+    entities "seen" among those learned from and of "unseen" ones.
     """
 
     metric: str
@@ -98,6 +104,7 @@ class Evaluation:
     calibration: Calibration | None = None
     confusion: Confusion | None = None
     notes: tuple[str, ...] = ()
+    per_novelty: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import numpy as np
 from retarget.core.types import FloatArray, IntArray, Kind, StrArray
 from retarget.evaluation.intervals import number_groups
 from retarget.evaluation.jackknife import Design, design_of
-from retarget.evaluation.metrics import NOTHING, Metric, metric
+from retarget.evaluation.metrics import Metric, metric
 from retarget.evaluation.results import Estimate
 from retarget.evaluation.sample import Sample, sample_of
+from retarget.evaluation.sums import NOTHING
 
 LEVEL = 0.95
 FURTHEST = 10.0  # an interval that reaches this far from its share says nothing
