@@ -94,7 +94,7 @@ def _moves_macro(sample: Sample) -> FloatArray:
     sizes = each.sum(axis=0)
     types = max(int(np.count_nonzero(sizes)), 1)
     shares = each / np.where(sizes > 0, sizes, 1.0) / types
-    return np.sqrt((shares**2).sum(axis=1))
+    return np.asarray(np.sqrt((shares**2).sum(axis=1)))
 
 
 ENTITY_F1 = Sums(_together, _f1, moves=_moves_f1)

@@ -11,7 +11,8 @@ from retarget.methods.base import Head, register_head
 from retarget.methods.neighbours import unit_rows, vote
 
 ROWS_AT_ONCE = 2048
-KINDS: tuple[Kind, ...] = ("classification", "multilabel", "regression")
+# In this order: saved heads name kinds by number.
+KINDS: tuple[Kind, ...] = ("classification", "multilabel", "regression", "tagging")
 
 
 @register_head
@@ -107,7 +108,7 @@ class KnnHead(Head):
         _check("of", arrays["of"], (1,))
         of = float(arrays["of"][0])
         if of not in range(len(KINDS)):
-            raise ValueError(f"of is {of:g}, not one of 0, 1, 2")
+            raise ValueError(f"of is {of:g}, not one of {', '.join(map(str, range(len(KINDS))))}")
         return cls(
             arrays["bank"],
             arrays["votes"],

@@ -105,7 +105,9 @@ def judged(labels: Labels, outputs: FloatArray, metric: str) -> Judgement:
         return Judgement(outputs, 1.0, np.zeros(0), float("nan"))
     temperature, made = calibrated(labels, outputs)
     shown = made[:, 0] if labels.kind == "regression" else made
-    value = score(metric, labels.kind, labels.values, shown, labels.weights)
+    value = score(
+        metric, labels.kind, labels.values, shown, labels.weights, sequences=labels.sequences
+    )
     return Judgement(outputs, temperature, example_losses(labels, made), value)
 
 

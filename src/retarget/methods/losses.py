@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from retarget.core.types import FloatArray
+from retarget.core.types import CLASSES, FloatArray
 from retarget.evaluation.calibration import fit_temperature
 from retarget.methods.base import Labels
 from retarget.methods.model import to_probabilities
@@ -15,7 +15,7 @@ def example_losses(labels: Labels, predictions: FloatArray) -> FloatArray:
     weights = labels.weights / labels.weights.mean()
     if labels.kind == "regression":
         return np.asarray(weights * (predictions[:, 0] - labels.values) ** 2)
-    if labels.kind == "classification":
+    if labels.kind in CLASSES:
         own = predictions[np.arange(len(labels)), labels.values.astype(np.int64)]
         return np.asarray(-weights * np.log(np.maximum(own, TINY)))
     hit = np.where(labels.values > 0.5, predictions, 1.0 - predictions)

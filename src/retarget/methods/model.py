@@ -4,19 +4,21 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from retarget.core.errors import SourceError
 from retarget.core.paths import written_whole
-from retarget.core.types import FloatArray, Kind, Pooling
+from retarget.core.types import CLASSES, FloatArray, IntArray, Kind, Pooling
 from retarget.evaluation.calibration import apply_temperature
 from retarget.methods.base import HEADS, Head, log_softmax
 from retarget.methods.heads import KINDS
 from retarget.methods.scale import BlockScale
 
 MODEL_VERSION = 2
+# All that make one row of an example, or of a word of it.
+POOLINGS = tuple(name for name in get_args(Pooling) if name != "tokens")
 
 # Gives (n, d) float32 features of one encoder by the name of a layer.
 Layers = Callable[[str], FloatArray]
@@ -37,10 +39,13 @@ class Member:
     source: int = 0
     weight: float = 1.0
 
-    def outputs(self, layer: Layers) -> FloatArray:
-        """Map features, given by layer name, to outputs (n, K) at the member's temperature."""
+    def outputs(self, layer: Layers, sequences: IntArray | None = None) -> FloatArray:
+        """Map features, given by layer name, to outputs (n, K) at the member's temperature.
+
+        `sequences` (n,) says which sequence each row is of, where rows don't stand alone.
+        """
         x = np.concatenate([layer(name) for name in self.layers], axis=1)
-        return self.head.outputs(self.scale(x)) / self.temperature
+        return self.head.outputs_in(self.scale(x), sequences) / self.temperature
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,12 @@ class TransferModel:
         """URI of the encoder that was chosen."""
         return self.sources[0]
 
-    def predict(self, layers: Sequence[Layers]) -> FloatArray:
-        """Map features, given for each encoder, to probabilities (n, K), or values (n,)."""
-        outputs = [m.outputs(layers[m.source]) for m in self.members]
+    def predict(self, layers: Sequence[Layers], sequences: IntArray | None = None) -> FloatArray:
+        """Map features, given for each encoder, to probabilities (n, K), or values (n,).
+
+        `sequences` (n,) says which sequence each row is of; for tagging, whose rows are words.
+        """
+        outputs = [m.outputs(layers[m.source], sequences) for m in self.members]
         weights = [m.weight for m in self.members]
         return combine(self.kind, outputs, self.temperature, weights)
 
@@ -127,8 +135,8 @@ def combine(
 
 
 def to_probabilities(kind: Kind, outputs: FloatArray) -> FloatArray:
-    """Turn outputs (…, n, K) into probabilities (classification, multilabel)."""
-    if kind == "classification":
+    """Turn outputs (…, n, K) into probabilities of classes, tags or labels."""
+    if kind in CLASSES:
         return np.asarray(np.exp(log_softmax(outputs)))
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * outputs)))
 
@@ -170,7 +178,7 @@ def _rebuild(told: dict[str, Any], arrays: dict[str, FloatArray]) -> TransferMod
     if kind not in KINDS or not told["members"]:
         raise ValueError(f"kind {kind!r} with {len(told['members'])} members")
     pooling = told["pooling"]
-    if pooling not in ("mean", "cls", "mean+max"):
+    if pooling not in POOLINGS:
         raise ValueError(f"pooling {pooling!r}")
     sources = tuple(map(_text, told["sources"]))
     members = tuple(_member(i, m, arrays) for i, m in enumerate(told["members"]))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from retarget.core.types import FloatArray, IntArray, Kind
+from retarget.core.types import CLASSES, FloatArray, IntArray, Kind
 
 TEMPERATURE = 0.07
 PRIOR_VOTES = 0.5
@@ -55,7 +55,7 @@ def vote(
             found.append(sums / total)
             continue
         share = (sums + PRIOR_VOTES * prior) / (total + PRIOR_VOTES)
-        found.append(np.log(share) if kind == "classification" else np.log(share / (1 - share)))
+        found.append(np.log(share) if kind in CLASSES else np.log(share / (1 - share)))
     return np.stack(found)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from retarget.core.types import BoolArray, FloatArray, IntArray, Kind
+from retarget.core.types import CLASSES, BoolArray, FloatArray, IntArray, Kind
 from retarget.methods.base import Labels
 
 
@@ -21,7 +21,7 @@ class Objective:
 
     Attributes:
         kind: of the targets.
-        targets: (n,) class indices; (n, K) 0/1; (n,) numbers.
+        targets: (n,) class or tag numbers; (n, K) 0/1; (n,) numbers.
         weights: (n,) of examples, class weights included, 1 on average over what is learned from.
         label_weights: (2, K) of absent and present labels.
         smoothing: share of the target given to all classes alike.
@@ -38,7 +38,7 @@ class Objective:
     def losses(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """Return (b,) losses of outputs (b, K) for the examples at `rows`, unweighted."""
         targets = self.targets[rows]
-        if self.kind == "classification":
+        if self.kind in CLASSES:
             return functional.cross_entropy(
                 outputs, targets, reduction="none", label_smoothing=self.smoothing
             )
@@ -77,7 +77,7 @@ def objective_of(
     known = labels.take(learning)
     weights = labels.weights / known.weights.mean()
     label_weights = np.ones((2, labels.outputs))
-    if class_weight == "balanced" and labels.kind == "classification":
+    if class_weight == "balanced" and labels.kind in CLASSES:
         by_class = _balance(known.columns(), known.weights)
         weights = weights * by_class[labels.values.astype(np.int64)]
         weights = weights / weights[learning].mean()
@@ -86,7 +86,7 @@ def objective_of(
         both = np.stack([1.0 - present, present], axis=-1)
         label_weights = np.stack([_balance(k, known.weights) for k in both.swapaxes(0, 1)], axis=1)
     spread = float(np.std(known.values)) if labels.kind == "regression" else 1.0
-    kind_of = np.int64 if labels.kind == "classification" else np.float32
+    kind_of = np.int64 if labels.kind in CLASSES else np.float32
     return Objective(
         kind=labels.kind,
         targets=torch.from_numpy(labels.values.astype(kind_of)).to(device),

@@ -48,7 +48,9 @@ class Probe(Method):
     class_weight: Literal["balanced"] | None = None
     strengths: tuple[float, ...] | None = None
     name: ClassVar[str] = "probe"
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"classification", "multilabel", "regression"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset(
+        {"classification", "multilabel", "regression", "tagging"}
+    )
 
     def settings(self, labels: Labels) -> tuple[float, ...]:
         """Return the strengths, strongest first."""

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from retarget.core.types import FloatArray, IntArray, Kind
+from retarget.core.types import CLASSES, FloatArray, IntArray, Kind
 from retarget.methods.base import CrossFit, Head, Labels, Method, register_method
 from retarget.methods.heads import LinearHead
 
@@ -31,7 +31,7 @@ class Prototype(Method):
 
     shrinkages: tuple[float, ...] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.0)
     name: ClassVar[str] = "prototype"
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"classification", "multilabel"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"classification", "multilabel", "tagging"})
 
     def settings(self, labels: Labels) -> tuple[float, ...]:
         """Return the shrinkages, strongest first."""
@@ -103,7 +103,7 @@ def _members(labels: Labels) -> FloatArray:
     """
     weights = np.asarray(labels.weights, dtype=np.float64)[:, None, None]
     held = labels.columns()
-    single = labels.kind == "classification"
+    single = labels.kind in CLASSES
     return np.asarray(
         weights * (held[:, None, :] if single else np.stack([1 - held, held], axis=2))
     )
@@ -146,6 +146,6 @@ def _linear(
     typical = lengths.sum(axis=1, keepdims=True) / there.sum(axis=1, keepdims=True)
     bias = prior - scale * (np.where(there, lengths, typical) / 2 + u @ sums.centre())
     weight = scale[..., None] * u
-    if kind == "classification":
+    if kind in CLASSES:
         return weight[0], bias[0]
     return weight[:, 1] - weight[:, 0], bias[:, 1] - bias[:, 0]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from retarget.core.progress import progress
-from retarget.core.types import FloatArray, IntArray
+from retarget.core.types import CLASSES, FloatArray, IntArray
 from retarget.features.devices import pick_device
 from retarget.features.views import Views
 from retarget.methods.base import Labels
@@ -90,10 +90,13 @@ def _fitted(probe: Probe, x: FloatArray, labels: Labels, subject: Subject) -> Li
     """Return the probe fitted with the strength that did best out of fold."""
     strengths = probe.settings(labels)
     ids = subject.inputs.ids[subject.learning]
+    if labels.sequences is not None:
+        ids = labels.sequences.astype(np.str_)  # no fold divides a sequence
     k = min(FOLDS, len(np.unique(ids)))
     if k < 2:
         return probe.fit(x, labels, strengths[0])
-    folds = assign_folds(labels.values, ids, ids, k, subject.seed, labels.kind)
+    kind = "classification" if labels.kind in CLASSES else labels.kind
+    folds = assign_folds(labels.values, ids, ids, k, subject.seed, kind)
     losses = []
     found = probe.cross_fit(x, labels, folds)
     for outputs in found.outputs:

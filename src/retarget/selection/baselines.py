@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retarget.core.types import FloatArray
+from retarget.core.types import CLASSES, FloatArray
 from retarget.evaluation.metrics import METRICS, score
 from retarget.features.table import Table
 from retarget.methods.base import Labels, Method
@@ -38,7 +38,14 @@ def judge_majority(study: Study) -> Baseline:
     guess = np.tile(_frequencies(labels), (len(labels), 1))
     if labels.kind == "regression":
         predictions, guess = predictions[:, 0], guess[:, 0]
-    own = score(study.metric, labels.kind, labels.values, guess, labels.weights)
+    own = score(
+        study.metric,
+        labels.kind,
+        labels.values,
+        guess,
+        labels.weights,
+        sequences=labels.sequences,
+    )
     return Baseline("majority", predictions, own)
 
 
@@ -77,6 +84,6 @@ def strongest(baselines: Sequence[Baseline], metric: str) -> str:
 def _frequencies(labels: Labels) -> FloatArray:
     """Return (K,) weighted class or label frequencies, or the (1,) mean target."""
     weights = labels.weights / labels.weights.sum()
-    if labels.kind == "classification":
+    if labels.kind in CLASSES:
         return np.bincount(labels.values, weights, labels.outputs).astype(np.float64)
     return np.atleast_1d(weights @ labels.values)

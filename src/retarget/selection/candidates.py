@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from retarget.core.errors import UsageError
-from retarget.core.types import Kind
+from retarget.core.types import CLASSES, Kind
 from retarget.features.table import Table
 from retarget.methods.base import METHODS, Method, method
 from retarget.methods.tuning import TUNINGS, Tuning
@@ -39,7 +39,7 @@ def methods_for(
     for name in names or DEFAULT_METHODS:
         if name in TUNINGS:
             continue
-        weighs = name == "probe" and kind == "classification"
+        weighs = name == "probe" and kind in CLASSES
         made = method(name, **({"class_weight": class_weight} if weighs else {}))
         if kind in made.kinds:
             chosen.append(made)

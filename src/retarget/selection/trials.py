@@ -113,6 +113,7 @@ class Evidence:
             shown[known],
             labels.weights[known],
             self.folds[known],
+            None if labels.sequences is None else labels.sequences[known],
         )
 
 
