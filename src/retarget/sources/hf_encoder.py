@@ -48,7 +48,7 @@ class HfEncoder(LayeredEncoder):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep transformers' reports and bars off the terminal inside the block."""
     from transformers.utils import logging
 
@@ -75,8 +75,9 @@ def _configuration(arguments: Mapping[str, Any], name: str) -> Any:
         raise SourceError(f"The configuration of a {name} is not valid: {error}.") from error
 
 
-def _create(blueprint: Blueprint) -> nn.Module:
-    """Return transformers' module, randomly initialised. Raises `SourceError`."""
+def create(blueprint: Blueprint) -> nn.Module:
+    """Return transformers' module, randomly initialised; of an encoder and a decoder only the
+    encoder. Raises `SourceError`."""
     import transformers
 
     auto: Any = transformers.AutoModel
@@ -87,19 +88,28 @@ def _create(blueprint: Blueprint) -> nn.Module:
             model: nn.Module = auto.from_config(config, trust_remote_code=False, **without)
         except TypeError:
             model = auto.from_config(config, trust_remote_code=False)
+        return encoder_of(model)
     except _FAILURES as error:
         raise SourceError(
             f"transformers can't build a {blueprint.architecture}: {type(error).__name__}: {error}."
         ) from error
-    return model
+
+
+def encoder_of(model: Any) -> nn.Module:
+    """Return the encoder of a model of an encoder and a decoder, and any other model as it is."""
+    whole: nn.Module = model
+    if not getattr(model.config, "is_encoder_decoder", False):
+        return whole
+    encoder: nn.Module = model.get_encoder()
+    return encoder
 
 
 def build_hf(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfEncoder:
     """Return the encoder of a blueprint with these weights, or random ones of this seed."""
     if not isinstance(weights, int):
-        check_size(lambda: _create(blueprint), weights, blueprint.architecture)
-    with _quiet(), own_random_state(weights if isinstance(weights, int) else 0):
-        model = _create(blueprint)
+        check_size(lambda: create(blueprint), weights, blueprint.architecture)
+    with quiet(), own_random_state(weights if isinstance(weights, int) else 0):
+        model = create(blueprint)
     model = model.float()
     if not isinstance(weights, int):
         fill(model, weights, blueprint.architecture)
@@ -115,8 +125,8 @@ def converted(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> dict[str, 
     """
     from transformers import MODEL_MAPPING
 
-    check_size(lambda: _create(blueprint), tensors, blueprint.architecture)
-    with _quiet(), own_random_state(0):
+    check_size(lambda: create(blueprint), tensors, blueprint.architecture)
+    with quiet(), own_random_state(0):
         config = _configuration(blueprint.arguments, blueprint.architecture)
         try:
             cls: Any = MODEL_MAPPING[type(config)]
@@ -131,18 +141,22 @@ def converted(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> dict[str, 
             raise SourceError(
                 f"The weights don't fit a {blueprint.architecture}: {error}."
             ) from error
-    missing = sorted(str(k) for k in found["missing_keys"])
+    encoder = encoder_of(model)
+    within = next(name for name, module in model.named_modules() if module is encoder)
+    within = f"{within}." if within else ""
+    missing = sorted(str(k) for k in found["missing_keys"] if str(k).startswith(within))
     if not blueprint.arguments.get("pooler", True):
         missing = [k for k in missing if not k.startswith("pooler.")]
     wrong = sorted(str(k[0] if isinstance(k, tuple) else k) for k in found["mismatched_keys"])
+    wrong = [name for name in wrong if name.startswith(within)]
     if missing or wrong:
         raise SourceError(
             f"The weights don't fit a {blueprint.architecture}: {len(missing)} tensors missing, "
             f"{len(wrong)} misshapen ({', '.join([*missing, *wrong][:3])})."
         )
-    with _quiet(), torch.device("meta"):
-        own = _create(blueprint).state_dict()
-    return {name: value for name, value in model.state_dict().items() if name in own}
+    with quiet(), torch.device("meta"):
+        own = create(blueprint).state_dict()
+    return {name: value for name, value in encoder.state_dict().items() if name in own}
 
 
 def processor(arguments: Mapping[str, Any]) -> Any:
@@ -155,7 +169,7 @@ def processor(arguments: Mapping[str, Any]) -> Any:
         if find_spec("transformers.image_processing_backends")
         else {"use_fast": False}
     )
-    with tempfile.TemporaryDirectory(prefix="retarget-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="retarget-") as folder, quiet():
         for name, key in (("config.json", "config"), ("preprocessor_config.json", "processor")):
             (Path(folder) / name).write_text(json.dumps(arguments[key]), encoding="utf-8")
         try:

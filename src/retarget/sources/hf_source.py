@@ -1,4 +1,5 @@
-"""`hf:NAME`: vision encoders of transformers, from safetensors only and without their code."""
+"""`hf:NAME`: encoders of pictures and of texts of transformers, from safetensors only and without
+their code."""
 
 import re
 from abc import abstractmethod
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from retarget.core.errors import SourceError, UsageError
 from retarget.core.hashing import hash_file, hash_json
 from retarget.core.text import printable
+from retarget.core.types import Modality
 from retarget.sources import hub, saved
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.model_source import ModelSource
 from retarget.sources.registry import lists, register
 from retarget.sources.source import Facts, Source
+from retarget.sources.text_folder import reads_texts, text_arguments
 from retarget.sources.weights import check_safetensors, inside, read_json, read_tensors
 from retarget.sources.well_known import KNOWN_HF
 
@@ -44,12 +47,26 @@ class HfFolder(ModelSource):
     def facts(self) -> Facts:
         """What a person wants to know; of a folder only its size is known."""
         size = sum(path.stat().st_size for path in self._shards()) / 1e6
-        return Facts("image", self.uri.rsplit("/", 1)[-1], megabytes=round(size, 1))
+        title = self.uri.rsplit("/", 1)[-1]
+        return Facts(self._modality(), title, megabytes=round(size, 1))
+
+    def _modality(self) -> Modality:
+        """Return what the model reads, told by its files."""
+        config = read_json(self.path(CONFIG))
+        pictures = isinstance(config.get("vision_config"), dict) or self.has(PROCESSOR)
+        return "text" if not pictures and reads_texts(self) else "image"
 
     @cached_property
     def blueprint(self) -> Blueprint:
-        """The bare vision encoder of the model's configuration."""
+        """The bare encoder of the model's configuration, of several its encoder of pictures."""
         config = read_json(self.path(CONFIG))
+        if self._modality() == "text":
+            record = {
+                "library": "transformers",
+                "architecture": config.get("model_type"),
+                "arguments": text_arguments(self, config),
+            }
+            return Blueprint.from_record(record)
         if isinstance(config.get("vision_config"), dict):
             config = config["vision_config"]
         names = [name for shard in self._shards() for name in check_safetensors(shard)]

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from retarget.core.errors import SourceError
 from retarget.core.hashing import hash_file
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.text import printable
+from retarget.core.types import Modality
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.source import Facts, Source
 from retarget.sources.weights import inside, read_json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 RECORD = "source.json"
 WEIGHTS = "model.safetensors"
 SCHEMA_VERSION = 1
+MAX_RECORD = 300_000_000  # bytes: a tokenizer may be in it, its letters written as \uXXXX
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _FIELDS = {
     "schema_version", "origin", "library", "architecture", "arguments", "preprocessing",
@@ -147,7 +149,7 @@ def read(folder: Path) -> Saved:
     """Return what `source.json` in `folder` says. Raises `SourceError` for anything that isn't
     exactly such a record; nothing in it is followed, imported or run."""
     path = inside(folder, RECORD)
-    record = read_json(path)
+    record = read_json(path, MAX_RECORD)
     try:
         return _saved(record)
     except (SourceError, ValueError, TypeError) as error:
@@ -183,7 +185,7 @@ def _facts(record: Any) -> Facts:
         raise ValueError("its facts have other fields than the known ones.")
     texts = ("title", "trained_on", "licence", "how_to_get")
     good = (
-        record["modality"] == "image"
+        record["modality"] in get_args(Modality)
         and all(isinstance(record[name], str) for name in texts)
         and all(isinstance(record[name], bool) for name in ("here", "pretrained"))
         and (record["parameters"] is None or type(record["parameters"]) is int)

@@ -132,11 +132,8 @@ def listening(
 
 
 def random_batch(encoder: "Encoder", count: int) -> Tensor:
-    """Return a batch of noise (count, *input_shape), the same every time, where the model is."""
-    generator = torch.Generator().manual_seed(count)
-    batch = torch.randn(count, *encoder.input_shape, generator=generator)
-    model = next(encoder.parameters(), None)
-    return batch if model is None else batch.to(model.device)
+    """Return the encoder's own `example_batch`."""
+    return encoder.example_batch(count)
 
 
 def trace(encoder: "Encoder", batch: Tensor) -> Trace:
@@ -159,8 +156,11 @@ def trace(encoder: "Encoder", batch: Tensor) -> Trace:
     below = [module for module in encoder.modules() if module is not encoder]
     with evaluating(encoder), _differentiable(encoder), listening(below, called, done):
         try:
-            # Times one, since what is no leaf may be changed in place.
-            found.tokens = encoder(batch.detach().clone().requires_grad_(True) * 1)
+            given = batch.detach().clone()
+            if given.is_floating_point():
+                # Times one, since what is no leaf may be changed in place.
+                given = given.requires_grad_(True) * 1
+            found.tokens = encoder(given)
         except FAILURES as error:
             raise SourceError(
                 f"The encoder's forward pass could not be followed with gradients "

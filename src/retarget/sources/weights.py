@@ -173,11 +173,11 @@ def fill(model: "nn.Module", weights: "Mapping[str, Tensor]", what: str) -> None
     model.load_state_dict(dict(weights), strict=False)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file of at most 4 MB. Raises `SourceError`."""
+def read_json(path: Path, most: int = MAX_JSON) -> dict[str, Any]:
+    """Return the JSON object in a file of at most 4 MB, or `most` bytes. Raises `SourceError`."""
     shown = printable(str(path))
     try:
-        if path.stat().st_size > MAX_JSON:
+        if path.stat().st_size > most:
             raise SourceError(f"{shown} is too large to be a model's configuration.")
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,0 +1,221 @@
+"""`HfText`: any text encoder or decoder of transformers, its layers read from `hidden_states`."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retarget.core.errors import SourceError
+from retarget.sources.blueprint import Blueprint
+from retarget.sources.hf_encoder import create, quiet
+from retarget.sources.random_state import own_random_state
+from retarget.sources.taps import spread
+from retarget.sources.text_encoder import FINAL, FIRST, TextEncoder, layers_of, sentence_vector
+from retarget.sources.text_pooling import NAMED
+from retarget.sources.tokenizing import TextTokenizer
+from retarget.sources.tracing import FAILURES
+from retarget.sources.weights import check_size, fill
+
+MOST_PLACES = 8192
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the makers of a model have it read texts.
+
+    Attributes:
+        length: places at most; `None` for all that the model has.
+        pooling: ways of pooling as sentence-transformers names them, joined; empty for the usual:
+            the mean, or the last token of models that only look back.
+        normalize: whether the vector of a text has length 1.
+        lowercase: whether texts are lowercased first.
+    """
+
+    length: int | None = None
+    pooling: tuple[str, ...] = ()
+    normalize: bool = False
+    lowercase: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """Return it, JSON-able."""
+        return {
+            "length": self.length,
+            "pooling": list(self.pooling),
+            "normalize": self.normalize,
+            "lowercase": self.lowercase,
+        }
+
+    @classmethod
+    def from_record(cls, record: Any) -> "Reading":
+        """Return what `record()` described. Raises `SourceError`."""
+        names = ("length", "pooling", "normalize", "lowercase")
+        if not isinstance(record, dict) or set(record) != set(names):
+            raise SourceError(f"How texts are read is said by {', '.join(names)}, all of them.")
+        length, pooling, normalize, lowercase = (record[name] for name in names)
+        good = (
+            (length is None or (type(length) is int and length >= 1))
+            and isinstance(pooling, list)
+            and all(isinstance(name, str) and name in NAMED for name in pooling)
+            and isinstance(normalize, bool)
+            and isinstance(lowercase, bool)
+        )
+        if not good:
+            raise SourceError(
+                "How texts are read is not valid: length is a number of places, pooling is of "
+                f"{', '.join(NAMED)}, the others are true or false."
+            )
+        return cls(length, tuple(pooling), normalize, lowercase)
+
+
+class HfText(TextEncoder):
+    """A text model of transformers. Layers are its hidden states: `hidden_states.0` are its
+    embeddings, `pooled` is the vector of a text that its makers read.
+
+    Attributes:
+        model: transformers' module, in evaluation mode, without a head.
+        reading: how texts enter and leave it.
+        looks_back: whether a token only sees those before it.
+    """
+
+    def __init__(
+        self, model: nn.Module, tokenizer: TextTokenizer, reading: Reading, name: str
+    ) -> None:
+        config: Any = model.config
+        places = _places(model, config)
+        length = min(reading.length or places, places, MOST_PLACES)
+        pad = getattr(config, "pad_token_id", None)
+        super().__init__(tokenizer, length, pad if isinstance(pad, int) and pad >= 0 else 0)
+        self.model = model
+        self.reading = reading
+        self._check_vocabulary(name)
+        told = inspect.signature(model.forward).parameters
+        self._options: dict[str, Any] = {"use_cache": False} if "use_cache" in told else {}
+        types = getattr(config, "type_vocab_size", 0)
+        self._types = types if "token_type_ids" in told and isinstance(types, int) else 0
+        self.eval()
+        self._names: tuple[str, ...] = ()
+        self.looks_back = False
+        self._probe(name)
+
+    def _check_vocabulary(self, name: str) -> None:
+        """Raise `SourceError` if the tokenizer gives ids that the model has no row for."""
+        model: Any = self.model
+        try:
+            rows = int(model.get_input_embeddings().weight.shape[0])
+        except (AttributeError, NotImplementedError) as error:
+            raise SourceError(
+                f"{name} has no embeddings of pieces, so it reads no texts."
+            ) from error
+        most = max(self.tokenizer.size - 1, self.pad)
+        if most >= rows:
+            raise SourceError(
+                f"The tokenizer gives ids up to {most:,}, but {name} knows {rows:,} pieces. The "
+                "two don't belong together; copy both from where the model came from."
+            )
+
+    @torch.no_grad()
+    def _probe(self, name: str) -> None:
+        """Run two texts of random pieces, to see what the layers look like."""
+        batch = self.example_batch(2)
+        try:
+            output = self._run(batch)
+            states = list(output.hidden_states or ())
+            other = batch.clone()
+            other[:, -1, 0] = (other[:, -1, 0] + 1) % self.tokenizer.size
+            changed = self._run(other).last_hidden_state
+            final = output.last_hidden_state
+        except FAILURES as error:
+            raise SourceError(
+                f"{name} can't be used as an encoder of texts: its forward pass failed "
+                f"({type(error).__name__}: {error})."
+            ) from error
+        if final.dim() != 3 or final.shape[:2] != batch.shape[:2] or not states:
+            raise SourceError(f"{name} gives no states of its tokens, so it can't be used.")
+        self.looks_back = batch.shape[1] > 1 and bool(torch.equal(final[:, 0], changed[:, 0]))
+        usable = [i for i, state in enumerate(states) if state.shape[:2] == batch.shape[:2]]
+        self._names = tuple(spread([f"hidden_states.{i}" for i in usable]))
+        widths = {k: states[int(k.rpartition(".")[2])].shape[2] for k in self._names}
+        sentence = self._sentence(final, batch[:, :, 3].float())
+        self.layers = layers_of(widths, sentence.shape[1])
+
+    def _run(self, windows: Tensor) -> Any:
+        types = (
+            {"token_type_ids": windows[:, :, 2].clamp(max=self._types - 1)} if self._types else {}
+        )
+        return self.model(
+            input_ids=windows[:, :, 0],
+            attention_mask=_attended(windows),
+            output_hidden_states=True,
+            return_dict=True,
+            **types,
+            **self._options,
+        )
+
+    def _states(self, batch: Tensor) -> dict[str, Tensor]:
+        output = self._run(batch)
+        states = output.hidden_states
+        chosen = {name: states[int(name.rpartition(".")[2])] for name in self._names}
+        early = states[min(1, len(states) - 1)]
+        return {**chosen, FIRST: early, FINAL: output.last_hidden_state}
+
+    def _sentence(self, tokens: Tensor, counts: Tensor) -> Tensor:
+        return sentence_vector(tokens, counts, self.pooling, normalize=self.reading.normalize)
+
+    @property
+    def pooling(self) -> Sequence[str]:
+        """Ways of pooling, by sentence-transformers' names, that `pooled` joins."""
+        usual = "lasttoken" if self.looks_back else "mean"
+        return self.reading.pooling or (usual,)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the model's tensors under its own names."""
+        return dict(self.model.state_dict())
+
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Return how texts are read, JSON-able: `max_tokens` of a window, `lowercase`,
+        `vocabulary` (pieces known), and the `pooling` and `normalize` of the layer `pooled`."""
+        return {
+            "max_tokens": self.length,
+            "lowercase": self.tokenizer.lowercases,
+            "vocabulary": self.tokenizer.size,
+            "pooling": "+".join(self.pooling),
+            "normalize": self.reading.normalize,
+        }
+
+
+def _attended(windows: Tensor) -> Tensor:
+    """Return what is attended to (b, t). The first token always is: attention to nothing is not
+    a number, and windows of padding alone are found beside longer texts."""
+    first = torch.ones_like(windows[:, :1, 1])
+    return torch.cat([first, windows[:, 1:, 1]], dim=1)
+
+
+def _places(model: nn.Module, config: Any) -> int:
+    """Return how many tokens the model has places for, `MOST_PLACES` where it has no bound."""
+    places = getattr(config, "max_position_embeddings", None)
+    if not isinstance(places, int) or places < 1:
+        return MOST_PLACES
+    for name, module in model.named_modules():
+        # RoBERTa and its kind count places from behind that of the padding.
+        if "position" in name and isinstance(module, nn.Embedding) and module.padding_idx:
+            return max(1, min(places, module.num_embeddings - module.padding_idx - 1))
+    return places
+
+
+def build_text(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfText:
+    """Return the encoder of a blueprint with these weights, or random ones of this seed."""
+    if blueprint.side:
+        raise SourceError("texts have no size in pixels")
+    reading = Reading.from_record(blueprint.arguments.get("reading"))
+    tokenizer = TextTokenizer(blueprint.arguments["tokenizer"], lowercase=reading.lowercase)
+    if not isinstance(weights, int):
+        check_size(lambda: create(blueprint), weights, blueprint.architecture)
+    with quiet(), own_random_state(weights if isinstance(weights, int) else 0):
+        model = create(blueprint)
+    model = model.float()
+    if not isinstance(weights, int):
+        fill(model, weights, blueprint.architecture)
+    return HfText(model, tokenizer, reading, blueprint.architecture)

@@ -1,0 +1,195 @@
+"""`TextEncoder`: encoders of texts, whatever their length, pooled over what counts."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from retarget.core.errors import SourceError
+from retarget.core.types import Pooling
+from retarget.sources import text_pooling
+from retarget.sources.encoder import Encoder, Layer, Split
+from retarget.sources.taps import LAST
+from retarget.sources.tokenizing import TextTokenizer
+from retarget.sources.windows import COUNTS, FILLER, ID, TYPE, WORD, filled, laid_out, padded_length
+
+FINAL, FIRST = "final", "first"  # states that are no layer of their own
+TOKENS_EACH = 128  # of a batch for every example that is usual
+MOST = 256  # examples in a batch
+
+_POOLS: dict[Pooling, text_pooling.Pool] = {
+    "mean": text_pooling.mean,
+    "first+last": text_pooling.mean,
+    "cls": text_pooling.first,
+    "max": text_pooling.largest,
+    "last": text_pooling.last,
+    "mean+max": text_pooling.mean_and_largest,
+}
+
+
+class TextEncoder(Encoder):
+    """An encoder of texts.
+
+    `prepare` takes a text, a pair of texts, or a text with `words`, and returns int64 (T, 4): id,
+    type, whether it counts, and its word from 1 (0: none; −1: the row only fills up). A batch is
+    (b, T, 5) int64: id, attended to, type, counts, word. A text longer than `length` lies there as
+    several windows of that length; all that is pooled is pooled over the whole text.
+
+    Attributes:
+        tokenizer: text → pieces.
+        length: places of the model; longer texts become windows.
+        pad: id of what fills up.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, length: int, pad: int) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.length = length
+        self.pad = pad
+        self.detail = 0
+        self.input_shape = (length, 4)
+
+    @abstractmethod
+    def _states(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return, for windows (b, t, 5), the tokens (b, t, d) of every layer but `pooled`, and of
+        `FIRST` and `FINAL`: the shallowest block and what the model gives."""
+
+    @abstractmethod
+    def _sentence(self, tokens: Tensor, counts: Tensor) -> Tensor:
+        """Return the vector (b, d) of a text from the final tokens."""
+
+    def prepare(self, raw: Any) -> Tensor:
+        """Return a text as (T, 4) int64. Safe to call from several threads."""
+        table = laid_out(self.tokenizer.pieces(raw), self.length)
+        if not len(table):
+            table = np.array([[self.pad, 0, 0, 0]], dtype=np.int64)
+        return torch.from_numpy(filled(table, self.length, self.pad))
+
+    def windows(self, prepared: Tensor) -> int:
+        """Return how many windows a prepared text was divided into."""
+        return max(1, -(-len(prepared) // self.length))
+
+    def collate(self, prepared: Sequence[Tensor]) -> Tensor:
+        """Return prepared texts as (b, T, 5), padded at the end."""
+        length = padded_length(max(map(len, prepared)), self.length)
+        batch = torch.zeros(len(prepared), length, 5, dtype=torch.int64)
+        batch[:, :, 0] = self.pad
+        for row, table in zip(batch, prepared, strict=True):
+            n = len(table)
+            row[:n, 0] = table[:, ID]
+            row[:n, 1] = table[:, WORD] != FILLER
+            row[:n, 2] = table[:, TYPE]
+            row[:n, 3] = table[:, COUNTS]
+            row[:n, 4] = table[:, WORD].clamp(min=0)
+        return batch
+
+    def bucket(self, prepared: Tensor) -> int:
+        """Return the length that a prepared text is padded to."""
+        return padded_length(len(prepared), self.length)
+
+    def batch_size(self, bucket: int, usual: int) -> int:
+        """Return how many texts of a length make a batch: as many as fit its budget of tokens."""
+        return max(1, min(MOST, usual * TOKENS_EACH // max(bucket, 1)))
+
+    def example_batch(self, count: int) -> Tensor:
+        """Return texts of random pieces, each a word of its own, the same every time."""
+        generator = torch.Generator().manual_seed(count)
+        places = min(8, self.length)
+        batch = torch.ones(count, places, 5, dtype=torch.int64)
+        ids = torch.randint(self.tokenizer.size, (count, places), generator=generator)
+        batch[:, :, 0] = torch.where(ids == self.pad, (ids + 1) % self.tokenizer.size, ids)
+        batch[:, :, 2] = 0
+        batch[:, :, 4] = torch.arange(1, places + 1)
+        model = next(self.parameters(), None)
+        return batch if model is None else batch.to(model.device)
+
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        """Return, for every layer, its tokens (b, T, d); for `pooled` t = 1."""
+        states, counts = self._joined(batch)
+        pooled = self._sentence(states[FINAL].float(), counts)[:, None]
+        return {k.name: pooled if k.name == LAST else states[k.name] for k in self.layers}
+
+    def pooled(self, batch: Tensor, pooling: Pooling) -> dict[str, Tensor]:
+        """Return every layer pooled: (b, width) float32, or (b, T, d) for `tokens` and `words`.
+
+        Only tokens that count are pooled, over all windows of a text:
+
+        - `mean`, `max`, `mean+max`; `last` is the last of them, `cls` the very first token, or
+          the mean where texts begin with none of the model's own.
+        - `first+last` is the mean for all layers but `pooled`, which is the mean of the means of
+          the first block's and the final tokens.
+        - `tokens` keeps all places, zeros where they don't count; `words` has at place j the mean
+          of the pieces of word j + 1, zeros for words without pieces and behind the last.
+
+        `pooled` is the vector that the model's makers read, under every other pooling than
+        `first+last` and `words`; of words it is the final tokens' mean.
+        """
+        return self.pooled_of(batch, pooling, [k.name for k in self.layers])
+
+    def pooled_of(self, batch: Tensor, pooling: Pooling, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the layers of those names, as `pooled` does, without pooling the others."""
+        states, counts = self._joined(batch)
+        return {name: self._pool(name, states, counts, batch, pooling) for name in names}
+
+    def _pool(
+        self,
+        name: str,
+        states: Mapping[str, Tensor],
+        counts: Tensor,
+        batch: Tensor,
+        pooling: Pooling,
+    ) -> Tensor:
+        tokens = states[FINAL if name == LAST else name].float()
+        if pooling == "words":
+            return text_pooling.of_words(tokens, batch[:, :, 4])
+        if name == LAST and pooling == "first+last":
+            early = text_pooling.mean(states[FIRST].float(), counts)
+            return (early + text_pooling.mean(tokens, counts)) / 2
+        if name == LAST:
+            vector = self._sentence(tokens, counts)
+            if pooling == "tokens":
+                return vector[:, None]
+            return torch.cat([vector, vector], dim=1) if pooling == "mean+max" else vector
+        if pooling == "tokens":
+            return tokens * counts[:, :, None]
+        if pooling == "cls" and not self.tokenizer.begins:
+            return text_pooling.mean(tokens, counts)
+        return _POOLS[pooling](tokens, counts)
+
+    def _joined(self, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the tokens of whole texts (b, T, d), and whether each counts (b, T) float32."""
+        windows = batch.reshape(-1, _width(batch, self.length), batch.shape[2])
+        states = self._states(windows)
+        examples, places = batch.shape[:2]
+        joined = {k: v.reshape(examples, places, v.shape[2]) for k, v in states.items()}
+        return joined, batch[:, :, 3].float()
+
+    def split_at(self, layer: str) -> Split:
+        """Raise `SourceError`: texts have no activations of one shape."""
+        raise SourceError("Texts differ in length, so nothing of them is cached in between.")
+
+
+def _width(batch: Tensor, length: int) -> Any:
+    """Return the places of a window, as a number that an exported graph computes anew."""
+    if torch.onnx.is_in_onnx_export():
+        places = torch._shape_as_tensor(batch)[1]
+        return torch.minimum(places, torch.tensor(length))
+    return min(batch.shape[1], length)
+
+
+def sentence_vector(
+    tokens: Tensor, counts: Tensor, pooling: Sequence[str], *, normalize: bool
+) -> Tensor:
+    """Return the vectors of texts as sentence-transformers' modules Pooling and Normalize do."""
+    vectors = [text_pooling.NAMED[name](tokens, counts) for name in pooling]
+    vector = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=1)
+    return functional.normalize(vector, dim=1) if normalize else vector
+
+
+def layers_of(widths: Mapping[str, int], pooled: int) -> tuple[Layer, ...]:
+    """Return layers of those widths, and `pooled`."""
+    return (*(Layer(name, width) for name, width in widths.items()), Layer(LAST, pooled))
