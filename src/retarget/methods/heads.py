@@ -30,8 +30,8 @@ class LinearHead(Head):
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        _check("weight", self.weight, (None, None))
-        _check("bias", self.bias, (len(self.weight),))
+        check_array("weight", self.weight, (None, None))
+        check_array("bias", self.bias, (len(self.weight),))
 
     def outputs(self, x: FloatArray) -> FloatArray:
         """Map features (n, D) to outputs (n, K) float64. Raises `ValueError` on another D."""
@@ -46,7 +46,7 @@ class LinearHead(Head):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, FloatArray]) -> "LinearHead":
         """Return the head that `arrays()` described."""
-        _check_names(arrays, {"weight", "bias"})
+        check_names(arrays, {"weight", "bias"})
         return cls(arrays["weight"], arrays["bias"])
 
 
@@ -71,9 +71,9 @@ class KnnHead(Head):
     kind: ClassVar[str] = "knn"
 
     def __post_init__(self) -> None:
-        _check("bank", self.bank, (None, None))
-        _check("votes", self.votes, (len(self.bank), None))
-        _check("weights", self.weights, (len(self.bank),))
+        check_array("bank", self.bank, (None, None))
+        check_array("votes", self.votes, (len(self.bank), None))
+        check_array("weights", self.weights, (len(self.bank),))
         if self.bank.dtype != np.float32:
             raise ValueError(f"bank is {self.bank.dtype}, not float32")
         if self.weights.min() <= 0 or not self.neighbours > 0:
@@ -103,9 +103,9 @@ class KnnHead(Head):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, FloatArray]) -> "KnnHead":
         """Return the head that `arrays()` described."""
-        _check_names(arrays, {"bank", "votes", "weights", "neighbours", "of"})
-        _check("neighbours", arrays["neighbours"], (1,))
-        _check("of", arrays["of"], (1,))
+        check_names(arrays, {"bank", "votes", "weights", "neighbours", "of"})
+        check_array("neighbours", arrays["neighbours"], (1,))
+        check_array("of", arrays["of"], (1,))
         of = float(arrays["of"][0])
         if of not in range(len(KINDS)):
             raise ValueError(f"of is {of:g}, not one of {', '.join(map(str, range(len(KINDS))))}")
@@ -118,14 +118,16 @@ class KnnHead(Head):
         )
 
 
-def _check_names(arrays: Mapping[str, FloatArray], names: set[str]) -> None:
+def check_names(arrays: Mapping[str, FloatArray], names: set[str]) -> None:
+    """Raise `KeyError` for arrays that are missing, `ValueError` for unknown ones."""
     if missing := names - set(arrays):
         raise KeyError(", ".join(sorted(missing)))
     if unknown := set(arrays) - names:
         raise ValueError(f"unknown arrays: {', '.join(sorted(unknown))}")
 
 
-def _check(name: str, array: FloatArray, shape: tuple[int | None, ...]) -> None:
+def check_array(name: str, array: FloatArray, shape: tuple[int | None, ...]) -> None:
+    """Raise `ValueError` for what is no finite array of a shape; `None` stands for any size."""
     if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
         raise ValueError(f"{name} is not an array of float32 or float64")
     fits = array.ndim == len(shape) and all(
