@@ -193,11 +193,15 @@ def test_times_that_are_none_are_refused(said: str) -> None:
 def test_denominators_follow_from_what_is_asked() -> None:
     frozen = FitConfig(data="x")
     training = FitConfig(data="x", methods=("probe", "finetune"))
-    assert baselines_of(frozen) == ("majority", "pixels", "random")
-    assert baselines_of(training)[3:] == ("scratch", "small-cnn")
+    pictures = rt.open_task([np.zeros((4, 4), np.uint8)] * 2, ["a", "b"])
+    texts = rt.open_task(["one text", "another text"], ["a", "b"])
+    assert baselines_of(frozen, pictures) == ("majority", "pixels", "random")
+    assert baselines_of(training, pictures)[3:] == ("scratch", "small-cnn")
+    assert baselines_of(frozen, texts) == ("majority", "tfidf", "random")
+    assert baselines_of(training, texts)[3:] == ("scratch",)
     assert (trains(frozen), trains(training)) == (False, True)
     assert (stresses(frozen), stresses(training)) == (False, True)
-    assert baselines_of(FitConfig(data="x", methods=("lora",), baselines=())) == ()
+    assert baselines_of(FitConfig(data="x", methods=("lora",), baselines=()), texts) == ()
 
 
 @pytest.mark.parametrize(

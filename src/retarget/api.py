@@ -252,7 +252,7 @@ def _gather(task: Task, sources: Sequence[Source], config: FitConfig) -> Materia
 
 def _with_random(material: Material, chosen: str, config: FitConfig) -> Material:
     """Add the chosen architecture with random weights, where it is asked for."""
-    if "random" not in baselines_of(config):
+    if "random" not in baselines_of(config, material.task):
         return material
     return material.with_source(resolve(chosen).random(config.seed))
 

@@ -203,7 +203,7 @@ def test_a_graph_is_exported_once_and_kept(
     path = graph_path("a" * 32, "mean")
     assert list(path.parent.iterdir()) == [path]
 
-    def never(*_: object) -> bytes:
+    def never(*_: object, **__: object) -> bytes:
         raise AssertionError("it was exported before")
 
     monkeypatch.setattr(engines, "export_graph", never)
@@ -290,7 +290,9 @@ def test_auto_considers_half_precision_and_compilation_only_on_gpus(batch: Tenso
     assert engines._candidates(batch, Place(CPU)) == ("onnx",)
     assert engines._candidates(batch, Place(torch.device("cuda"))) == ("autocast", "compiled")
     assert engines._candidates(batch, Place(torch.device("mps"))) == ()
-    assert engines._candidates(batch.long(), Place(CPU)) == ()
+    tokens = batch.long()
+    assert engines._candidates(tokens, Place(CPU)) == ("onnx",)
+    assert engines._candidates(tokens, Place(torch.device("cuda"))) == ("autocast",)
 
 
 def test_the_graph_has_no_weights_elsewhere_and_a_free_batch(

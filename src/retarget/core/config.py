@@ -25,7 +25,7 @@ def number_or_word(told: Any) -> Any:
         return told
 
 
-BaselineName = Literal["majority", "pixels", "random", "scratch", "small-cnn"]
+BaselineName = Literal["majority", "pixels", "tfidf", "crf", "random", "scratch", "small-cnn"]
 
 
 class DataConfig(BaseModel):
@@ -55,8 +55,9 @@ class FitConfig(DataConfig):
     )
     baselines: tuple[BaselineName, ...] | None = Field(
         None,
-        description="Denominators of transfer gain; if not said majority, pixels and random, and "
-        "with methods that change weights scratch and small-cnn.",
+        description="Denominators of transfer gain; if not said majority, what needs no model "
+        "(pixels, tfidf or crf), random, and with methods that change weights scratch and "
+        "small-cnn.",
     )
     epochs: int | None = Field(None, ge=1, le=100_000, description="Of training, at most.")
     lr: Annotated[float | Literal["auto"] | None, BeforeValidator(number_or_word)] = Field(
@@ -76,7 +77,7 @@ class FitConfig(DataConfig):
         description="Judge under corruption too; if not said, where methods change weights.",
     )
     metric: str | None = Field(None, description="Headline metric; by kind if not said.")
-    pooling: Literal["mean", "cls", "mean+max"] = Field(
+    pooling: Literal["mean", "cls", "mean+max", "max", "last", "first+last"] = Field(
         "mean", description="How places of a layer become one vector."
     )
     class_weight: Literal["balanced"] | None = Field(

@@ -1,6 +1,6 @@
 """`Protocol`: which examples may choose and which may judge, decided before anything is fitted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -106,6 +106,19 @@ def plan(
         return Protocol("cross-fitting", why, labelled, labelled, outer, folds, seed, units)
     apart_folds = np.zeros(len(judging), dtype=np.int64)
     return Protocol("hold-out", why, choosing, judging, apart_folds, folds, seed, units)
+
+
+def unfolded(protocol: Protocol, owners: IntArray) -> Protocol:
+    """Return the same protocol of rows of which each is of an example, such as its words.
+
+    `owners` (n rows,) are the examples, ascending.
+    """
+    choosing = np.flatnonzero(np.isin(owners, protocol.choosing))
+    judging = np.flatnonzero(np.isin(owners, protocol.judging))
+    folds = protocol.folds[np.searchsorted(protocol.judging, owners[judging])]
+    return replace(
+        protocol, choosing=choosing, judging=judging, folds=folds, units=protocol.units[owners]
+    )
 
 
 def inner_folds(task: Task, rows: IntArray, protocol: Protocol) -> IntArray:

@@ -99,6 +99,7 @@ def robustness(
     groups: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
 ) -> Robustness:
     """Return what the corruptions leave of a model's performance, with 95% intervals.
 
@@ -113,13 +114,14 @@ def robustness(
         groups: (n,) of which group each example is; "" is a group of its own.
         folds: (n,) whose model predicted each example, under cross-fitting.
         weights: (n,) above zero; one each where not given.
+        sequences: (n,) which sequence each example is of, where they are words.
 
     Raises:
         ValueError: nothing corrupted, a metric that these examples don't define, or arrays that
             don't fit together.
         UsageError: no such metric for this kind.
     """
-    judged = _Judged.of(name, kind, targets, outputs, groups, folds, weights)
+    judged = _Judged.of(name, kind, targets, outputs, groups, folds, weights, sequences)
     lead = judged.lead(outputs)
     return Robustness(
         metric=name,
@@ -143,6 +145,7 @@ def robustness_gain(
     groups: StrArray | None = None,
     folds: IntArray | None = None,
     weights: FloatArray | None = None,
+    sequences: IntArray | None = None,
 ) -> RobustnessGain:
     """Return how much more robust `ours` is than `theirs`, paired on the same examples.
 
@@ -151,7 +154,7 @@ def robustness_gain(
     """
     if ours.corrupted.keys() != theirs.corrupted.keys():
         raise ValueError("the two models were not tried on the same corruptions")
-    judged = _Judged.of(name, kind, targets, ours, groups, folds, weights)
+    judged = _Judged.of(name, kind, targets, ours, groups, folds, weights, sequences)
     judged.check(theirs)
     first, second = judged.lead(ours), judged.lead(theirs)
     return RobustnessGain(
@@ -216,15 +219,20 @@ class _Judged:
         groups: StrArray | None,
         folds: IntArray | None,
         weights: FloatArray | None,
+        sequences: IntArray | None = None,
     ) -> "_Judged":
         """Check what was given. Raises as `robustness` says."""
         one = metric(name, kind)
         if not outputs.corrupted or not len(targets):
             raise ValueError("there is nothing corrupted to judge")
         clean = sample_of(kind, targets, outputs.clean, weights, folds)
+        clean = replace(clean, sequences=sequences)
         if isnan(one.function(clean)):
             raise ValueError(f"{one.title} is not defined on these examples")
-        numbers, within = number_groups(groups, len(clean)), one.statistic.within_folds
+        numbers, within = (
+            number_groups(_units(groups, sequences), len(clean)),
+            one.statistic.within_folds,
+        )
         design = design_of(one.statistic.leverage(clean), numbers, clean.folds, within)
         judged = cls(one, _knowing_nothing(clean), numbers, design)
         judged.check(outputs)
@@ -314,6 +322,13 @@ class _Judged:
 
     def _how(self, method: str) -> str:
         return method + (" over groups" if self.groups.max() + 1 < len(self.groups) else "")
+
+
+def _units(groups: StrArray | None, sequences: IntArray | None) -> StrArray | None:
+    """Return what hangs together: groups where there are any, else sequences."""
+    if sequences is None or (groups is not None and (groups != "").any()):
+        return groups
+    return sequences.astype(np.str_)
 
 
 def _knowing_nothing(clean: Sample) -> Sample:

@@ -53,7 +53,10 @@ class Engine(ABC):
 
 
 class Flat(nn.Module):
-    """An encoder whose output is one tensor (b, width): all pooled layers side by side."""
+    """An encoder whose output is one tensor (b, width): all pooled layers side by side.
+
+    Of words (b, places, width).
+    """
 
     def __init__(self, encoder: Encoder, pooling: Pooling) -> None:
         super().__init__()
@@ -62,9 +65,10 @@ class Flat(nn.Module):
         self.eval()  # exporting restores the mode it finds here, in the encoder too
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Return (b, width) float32."""
+        """Return (b, width) float32, of words (b, places, width)."""
         layers = self.encoder.pooled(batch, self.pooling)
-        return torch.cat([value.flatten(1) for value in layers.values()], dim=1)
+        apart = 2 if self.pooling == "words" else 1
+        return torch.cat([value.flatten(apart) for value in layers.values()], dim=apart)
 
 
 class Eager(Engine):
@@ -175,6 +179,7 @@ def choose_engine(encoder: Encoder, batch: Tensor, name: str, place: Place) -> C
         engine = make_engine(name, eager, batch, place)
         probe = _probe(batch, name, place)
         verify_engine(engine, probe, eager(probe), layers)
+        _verify_shorter(engine, eager, probe, layers)
     except EngineRefused as refused:
         raise UsageError(
             f"engine {name} can't run this encoder: {refused}. Say --engine eager, or auto"
@@ -192,7 +197,8 @@ def measure_layers(
     # inference_mode would hide the operations from the counter
     with torch.no_grad(), counter:
         found = eager.encoder.pooled(eager._placed(batch), pooling)
-    layers = tuple(StoredLayer(key, tuple(value.shape[1:])) for key, value in found.items())
+    apart = 2 if pooling == "words" else 1
+    layers = tuple(StoredLayer(key, tuple(value.shape[apart:])) for key, value in found.items())
     return layers, counter.get_total_flops() / 2 / len(batch)
 
 
@@ -205,6 +211,11 @@ def make_engine(name: str, eager: Eager, batch: Tensor, place: Place) -> Engine:
     if name == "onnx":
         return _onnx(eager, batch, place)
     raise EngineRefused(f"there is no engine {name!r}; known are auto, eager, onnx, compiled")
+
+
+def varies(batch: Tensor) -> bool:
+    """Return whether batches differ in length: tokens do, numbers of pictures don't."""
+    return not batch.is_floating_point()
 
 
 def verify_engine(
@@ -228,13 +239,22 @@ def verify_engine(
     for layer in layers:
         part = slice(start, start + layer.size)
         start += layer.size
-        scale = float(np.abs(expected[:, part]).max()) or 1.0
-        difference = float(np.abs(found[:, part] - expected[:, part]).max()) / scale
+        scale = float(np.abs(expected[..., part]).max()) or 1.0
+        difference = float(np.abs(found[..., part] - expected[..., part]).max()) / scale
         if not difference <= allowed:  # also true of NaN
             raise EngineRefused(
                 f"in layer {layer.name} it differs from eager by {difference:.1e} of the largest "
                 f"value; {allowed:.0e} is allowed"
             )
+
+
+def _verify_shorter(
+    engine: Engine, eager: Eager, batch: Tensor, layers: tuple[StoredLayer, ...]
+) -> None:
+    """Compare at half the length as well, where batches differ in length."""
+    if varies(batch) and batch.shape[1] > 1:
+        short = batch[:, : batch.shape[1] // 2].contiguous()
+        verify_engine(engine, short, eager(short), layers)
 
 
 def _fastest(
@@ -252,6 +272,7 @@ def _fastest(
         try:
             engine = make_engine(name, eager, batch, place)
             verify_engine(engine, probe, expected, layers)
+            _verify_shorter(engine, eager, probe, layers)
         except EngineRefused as refused:
             notes.append(f"engine {name} was passed over: {refused}")
             continue
@@ -269,8 +290,11 @@ def _probe(batch: Tensor, name: str, place: Place) -> Tensor:
 def _candidates(batch: Tensor, place: Place) -> tuple[str, ...]:
     kind = place.device.type
     if kind == "cpu":
-        return ("onnx",) if batch.dtype == torch.float32 else ()
-    return ("autocast", "compiled") if kind == "cuda" else ()
+        return ("onnx",)
+    if kind == "cuda":
+        # What is compiled is compiled for one length.
+        return ("autocast",) if varies(batch) else ("autocast", "compiled")
+    return ()
 
 
 def _cost(name: str, eager: Eager, place: Place) -> float:
@@ -316,12 +340,17 @@ def _onnx(eager: Eager, batch: Tensor, place: Place) -> Onnx:
 def _graph(eager: Eager, batch: Tensor, place: Place) -> bytes:
     """The kept graph if it is sound, else a new one, kept for the next run."""
     if not place.fingerprint:
-        return export_graph(Flat(eager.encoder, place.pooling), eager._placed(batch[:2]))
+        return _exported(eager, batch, place)
     path = graph_path(place.fingerprint, place.pooling)
     try:
         return kept_graph(path)
     except (OSError, GraphError):
-        graph = export_graph(Flat(eager.encoder, place.pooling), eager._placed(batch[:2]))
+        graph = _exported(eager, batch, place)
     with suppress(OSError):  # a full disk costs the next run an export, nothing else
         keep_graph(path, graph)
     return graph
+
+
+def _exported(eager: Eager, batch: Tensor, place: Place) -> bytes:
+    flat = Flat(eager.encoder, place.pooling)
+    return export_graph(flat, eager._placed(batch[:2]), varying=varies(batch))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,14 @@ from retarget.core.errors import UsageError
 from retarget.core.types import IntArray, Modality, Pooling, StrArray
 from retarget.features.features import Features, PassCost, Space
 from retarget.features.plan import Order, Plan
+from retarget.features.rows import RowIds
 from retarget.features.store import FeatureStore
 from retarget.sources.source import Source
+from retarget.tasks.modalities import LOADERS
 from retarget.tasks.task import Problem, Task
 
 if TYPE_CHECKING:
     from retarget.features.passes import Pass
-
-LOADER_VERSION = 1  # raise when a loader can read what it couldn't before
 
 
 @dataclass(frozen=True)
@@ -27,16 +26,18 @@ class Extraction:
     """What an extraction leaves.
 
     Attributes:
-        features: source URI → features, rows aligned with the task's examples. Those of
-            unreadable examples are not there: take the readable rows before reading.
+        features: source URI → features, rows aligned with `rows`. Those of unreadable examples
+            are not there: take the readable rows before reading.
         unreadable: row → reason, for every example that can't be read.
         costs: one a source, in the order asked for.
+        rows: which rows of the features each example has: one, or one a word.
         notes: what a person may want to know, such as an engine that was passed over.
     """
 
     features: dict[str, Features]
     unreadable: dict[int, str]
     costs: tuple[PassCost, ...]
+    rows: RowIds
     notes: tuple[str, ...] = ()
 
     def readable(self, task: Task) -> tuple[IntArray, tuple[Problem, ...]]:
@@ -69,7 +70,8 @@ def extract(
         task: its examples are known by `ids`; the same id twice is extracted once.
         sources: of one modality.
         store: where features are and where they go.
-        pooling: how places become one vector: mean, cls, mean+max or tokens.
+        pooling: how places become one vector; `tokens` keeps all places, `words` makes a row of
+            each word of a tagging task.
         engine: auto, eager, onnx or compiled; `auto` measures on the first batches.
         device: auto, cpu, cuda, cuda:N or mps.
         input_name: which input of the task; may be left out where only one fits.
@@ -81,23 +83,24 @@ def extract(
     """
     asked = list({source.uri: source for source in sources}.values())
     column = _input(task, asked, input_name)
-    ids = task.examples.ids
+    ids, rows = task.examples.ids, RowIds.of_task(task, pooling)
     loader = loader_name(task.inputs[column])
     unreadable = store.unreadable(ids, loader)
-    plans = [_plan(source, store, pooling, ids, unreadable) for source in asked]
-    passes = _run(plans, Order(pooling, engine, device), store, task, column, unreadable)
+    plans = [_plan(source, store, pooling, ids, rows, unreadable) for source in asked]
+    passes = _run(plans, Order(pooling, engine, device), store, task, column, rows, unreadable)
     readable = len(np.unique(ids)) - len(unreadable)
     return Extraction(
-        features={p.source.uri: _features(p, store, pooling, ids) for p in plans},
+        features={p.source.uri: _features(p, store, pooling, rows.ids) for p in plans},
         unreadable=_rows_of(unreadable, ids),
         costs=tuple(_cost(plan, passes, readable) for plan in plans),
+        rows=rows,
         notes=tuple(note for done in passes.values() for note in done.notes),
     )
 
 
 def loader_name(modality: Modality) -> str:
     """Return the loader's name and version, under which unreadable examples are remembered."""
-    return f"{modality}-{LOADER_VERSION}-pillow{version('pillow')}"
+    return f"{modality}-{LOADERS[modality].version}"
 
 
 def _input(task: Task, sources: Sequence[Source], name: str | None) -> str:
@@ -128,15 +131,16 @@ def _plan(
     store: FeatureStore,
     pooling: Pooling,
     ids: StrArray,
+    rows: RowIds,
     unreadable: dict[str, str],
 ) -> Plan:
     space = store.space(source.fingerprint, pooling)
     if space is None:
-        rows = np.sort(np.unique(ids, return_index=True)[1])
+        due = np.sort(np.unique(ids, return_index=True)[1])
     else:
-        rows = store.missing(space, ids)
-    known = [key in unreadable for key in ids[rows].tolist()] if unreadable else []
-    return Plan(source, space, rows[~np.array(known)] if known else rows)
+        due = rows.examples(store.missing(space, rows.ids))
+    known = [key in unreadable for key in ids[due].tolist()] if unreadable else []
+    return Plan(source, space, due[~np.array(known)] if known else due)
 
 
 def _run(
@@ -145,6 +149,7 @@ def _run(
     store: FeatureStore,
     task: Task,
     column: str,
+    rows: RowIds,
     unreadable: dict[str, str],
 ) -> "dict[str, Pass]":
     """Run what misses; return fingerprint → pass, and add to `unreadable` what was found so."""
@@ -156,7 +161,7 @@ def _run(
 
     ids, references = task.examples.ids, task.examples.inputs[column]
     reader = Reader(task.inputs[column], references)
-    passes, found = run_passes(list(due.values()), order, store, reader, ids)
+    passes, found = run_passes(list(due.values()), order, store, reader, rows)
     unreadable.update({str(ids[row]): why for row, why in found.items()})
     lasting = {str(ids[row]): why for row, why in found.items() if _opens(references[row])}
     store.mark_unreadable(lasting, loader_name(reader.modality))

@@ -41,6 +41,11 @@ class Space:
     operations: float = 0.0
 
     @property
+    def half(self) -> bool:
+        """Whether numbers are stored in half precision: of words, of which there are many."""
+        return self.pooling == "words"
+
+    @property
     def width(self) -> int:
         """Numbers in a row."""
         return sum(layer.size for layer in self.layers)

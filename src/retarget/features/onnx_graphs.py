@@ -35,14 +35,18 @@ def input_name(number: int) -> str:
     return f"input_{number}" if number else "input"
 
 
-def export_graph(module: "nn.Module", *batches: "Tensor", output: str = "features") -> bytes:
+def export_graph(
+    module: "nn.Module", *batches: "Tensor", output: str = "features", varying: bool = False
+) -> bytes:
     """Return `module` (batches → (b, width)) as an ONNX graph with a free batch axis.
 
-    Its inputs are called `input`, `input_1`, … Raises `GraphError` where PyTorch can't export it.
+    Its inputs are called `input`, `input_1`, … With `varying` their second axis is free as well.
+    Raises `GraphError` where PyTorch can't export it.
     """
     import torch
 
     names = [input_name(i) for i in range(len(batches))]
+    free = {name: {0: "batch", **({1: "length"} if varying else {})} for name in names}
     try:
         with (
             tempfile.TemporaryDirectory(prefix="retarget-graph-") as folder,
@@ -59,7 +63,7 @@ def export_graph(module: "nn.Module", *batches: "Tensor", output: str = "feature
                 opset_version=OPSET,
                 input_names=names,
                 output_names=[output],
-                dynamic_axes={name: {0: "batch"} for name in (*names, output)},
+                dynamic_axes={**free, output: {0: "batch"}},
             )
             return path.read_bytes()
     except Exception as error:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from retarget.core.errors import UsageError
 from retarget.core.progress import progress
-from retarget.core.types import StrArray
+from retarget.core.types import FloatArray, StrArray
 from retarget.features.devices import cores, peak_multiply_adds, pick_device
 from retarget.features.engines import Choice, Place, choose_engine
 from retarget.features.features import PassCost, Space
 from retarget.features.loading import Prepared, Reader, ahead
 from retarget.features.plan import Order, Plan
+from retarget.features.rows import RowIds
 from retarget.features.store import FeatureStore, Writer
 
 CPU_BATCH = 16
@@ -25,11 +27,19 @@ MOST_THREADS = 16  # more only wait for the interpreter
 PEAK_FROM = 32  # examples; fewer are not worth measuring the machine for
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A prepared example, and the ids of the rows that it becomes: one, or one a word."""
+
+    rows: StrArray
+    prepared: Tensor
+
+
 class Pass:
     """One encoder in a pass: collects prepared examples, runs full batches, stores the rows.
 
-    Every batch has the same size, the last one filled up with copies: what a row becomes doesn't
-    depend on how many were stored before.
+    Every batch of a bucket has the same size, the last one filled up with copies: what a row
+    becomes doesn't depend on how many were stored before.
     """
 
     def __init__(self, plan: Plan, order: Order, store: FeatureStore, stack: ExitStack) -> None:
@@ -40,8 +50,7 @@ class Pass:
         self._stack = stack
         self._device = pick_device(order.device)
         self.batch = plan.space.batch if plan.space else _batch_size(self._device)
-        self._ids: list[str] = []
-        self._tensors: list[Tensor] = []
+        self._waiting: dict[int, list[Waiting]] = {}
         self._writer: Writer | None = None
         self._choice: Choice | None = None
         self.notes: tuple[str, ...] = ()
@@ -49,17 +58,19 @@ class Pass:
         self.forward_seconds = 0.0
         self.seconds = 0.0
 
-    def add(self, example: str, prepared: Tensor) -> None:
-        """Take one example; run a batch when there are enough."""
-        self._ids.append(example)
-        self._tensors.append(prepared)
-        if len(self._ids) >= self.batch:
-            self._run()
+    def add(self, rows: StrArray, prepared: Tensor) -> None:
+        """Take one example; run a batch when its bucket has enough."""
+        bucket = self.encoder.bucket(prepared)
+        waiting = self._waiting.setdefault(bucket, [])
+        waiting.append(Waiting(rows, prepared))
+        if len(waiting) >= self._size(bucket):
+            self._run(bucket)
 
     def finish(self) -> None:
         """Run what is left."""
-        while self._ids:
-            self._run()
+        for bucket in sorted(self._waiting):
+            while self._waiting[bucket]:
+                self._run(bucket)
 
     def cost(self, reused: int) -> PassCost:
         """Return what this pass cost."""
@@ -77,22 +88,26 @@ class Pass:
             share_of_peak=share,
         )
 
-    def _run(self) -> None:
-        ids, self._ids = self._ids[: self.batch], self._ids[self.batch :]
-        tensors, self._tensors = self._tensors[: self.batch], self._tensors[self.batch :]
+    def _size(self, bucket: int) -> int:
+        return self.encoder.batch_size(bucket, self.batch)
+
+    def _run(self, bucket: int) -> None:
+        size, waiting = self._size(bucket), self._waiting[bucket]
+        examples, self._waiting[bucket] = waiting[:size], waiting[size:]
         start = time.perf_counter()
-        filled = [*tensors, *[tensors[-1]] * (self.batch - len(tensors))]
-        batch = self.encoder.collate(filled)
+        tensors = [example.prepared for example in examples]
+        batch = self.encoder.collate([*tensors, *[tensors[-1]] * (size - len(tensors))])
         if self._choice is None or self._writer is None:
             self._choice = self._choose(batch)
             self._writer = self._open(self._choice)
         before = time.perf_counter()
-        rows = self._choice.engine(batch)[: len(ids)]
+        found = self._choice.engine(batch)
         now = time.perf_counter()
         # The copies that filled the batch up are nobody's cost.
-        taken = (now - before) * len(ids) / self.batch
-        self._writer.append(np.array(ids), rows, taken)
-        self.extracted += len(ids)
+        taken = (now - before) * len(examples) / size
+        rows = _rows(found, examples)
+        self._writer.append(np.concatenate([e.rows for e in examples]), rows, taken)
+        self.extracted += len(examples)
         self.forward_seconds += taken
         self.seconds += time.perf_counter() - start
 
@@ -127,14 +142,14 @@ class Pass:
 
 
 def run_passes(
-    plans: Sequence[Plan], order: Order, store: FeatureStore, reader: Reader, ids: StrArray
+    plans: Sequence[Plan], order: Order, store: FeatureStore, reader: Reader, ids: RowIds
 ) -> tuple[list[Pass], dict[int, str]]:
     """Run all plans in one pass over the examples; return the passes, and row → reason of the
     examples that could not be read."""
     unreadable: dict[int, str] = {}
     with ExitStack() as stack:
         passes = [Pass(plan, order, store, stack) for plan in plans]
-        rows, prepare = _preparing(plans, passes, reader, len(ids))
+        rows, prepare = _preparing(plans, passes, reader, len(ids.starts) - 1)
         threads = min(cores(), MOST_THREADS)
         window = threads + 2 * max(p.batch for p in passes)
         meter = stack.enter_context(
@@ -144,7 +159,7 @@ def run_passes(
             if prepared.reason:
                 unreadable[prepared.row] = prepared.reason
             for number, tensor in prepared.tensors.items():
-                passes[number].add(str(ids[prepared.row]), tensor)
+                passes[number].add(ids.of(prepared.row), tensor)
             meter.advance()
         for done in passes:
             done.finish()
@@ -164,6 +179,14 @@ def _preparing(
         return reader.prepare(row, {k: passes[k].encoder for k in numbers})
 
     return np.flatnonzero(needed.any(axis=0)).tolist(), prepare
+
+
+def _rows(found: FloatArray, examples: Sequence[Waiting]) -> FloatArray:
+    """Return the rows of the examples (n, width), given what an engine gave for their batch:
+    (b, width), or (b, places, width) where each becomes several."""
+    if found.ndim == 2:
+        return found[: len(examples)]
+    return np.concatenate([found[i, : len(e.rows)] for i, e in enumerate(examples)])
 
 
 def _batch_size(device: torch.device) -> int:

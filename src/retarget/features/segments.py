@@ -1,4 +1,4 @@
-"""Segments: append-only files of float32 rows, each row with its id and a checksum a layer."""
+"""Segments: append-only files of rows of numbers, each row with its id and a checksum a layer."""
 
 import mmap
 import os
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,17 +54,25 @@ def _refuse(wrong: npt.NDArray[np.str_]) -> None:
 
 @dataclass(frozen=True)
 class Records:
-    """How one row lies in a segment: key (16 bytes), a CRC-32 a layer, then the float32 numbers.
+    """How one row lies in a segment: key (16 bytes), a CRC-32 a layer, then the numbers, float32,
+    or float16 where `half`.
 
-    All are little-endian; offsets and sizes are in bytes.
+    All are little-endian; offsets and sizes are in bytes. In halves numbers keep eleven bits, and
+    those beyond ±65,504 become that.
     """
 
     sizes: tuple[int, ...]
+    half: bool = False
 
     @classmethod
     def of(cls, space: Space) -> "Records":
         """Return the records of a space."""
-        return cls(tuple(layer.size for layer in space.layers))
+        return cls(tuple(layer.size for layer in space.layers), space.half)
+
+    @property
+    def number(self) -> "np.dtype[Any]":
+        """The type of a number."""
+        return np.dtype("<f2" if self.half else "<f4")
 
     @cached_property
     def data(self) -> int:
@@ -73,7 +82,7 @@ class Records:
     @cached_property
     def size(self) -> int:
         """Bytes of one record."""
-        return self.data + 4 * sum(self.sizes)
+        return self.data + self.number.itemsize * sum(self.sizes)
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
@@ -84,8 +93,11 @@ class Records:
         """Return (n, size) bytes of `rows` (n, width)."""
         packed = np.zeros((len(keys), self.size), np.uint8)
         packed[:, :KEY_BYTES] = np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, KEY_BYTES)
-        numbers = packed.view("<f4")
-        numbers[:, self.data // 4 :] = rows
+        numbers = packed.view(self.number)
+        most = float(np.finfo(self.number).max)
+        numbers[:, self.data // self.number.itemsize :] = (
+            np.clip(rows, -most, most) if self.half else rows
+        )
         for layer in range(len(self.sizes)):
             first = KEY_BYTES + 4 * layer
             packed[:, first : first + 4] = _checksums(numbers[:, self._numbers(layer)])
@@ -107,19 +119,20 @@ class Records:
         chosen = _selection(positions)
         wanted = np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, KEY_BYTES)
         good = np.asarray((records[:, :KEY_BYTES][chosen] == wanted).all(axis=1))
-        numbers, start = records.view("<f4"), 0
+        numbers, start = records.view(self.number), 0
         for layer in layers:
             first = KEY_BYTES + 4 * layer
             sums = records[:, first : first + 4][chosen]
             part = out[:, start : start + self.sizes[layer]]
-            part[:] = numbers[:, self._numbers(layer)][chosen]
-            good &= (sums == _checksums(part)).all(axis=1)
+            copied = np.ascontiguousarray(numbers[:, self._numbers(layer)][chosen])
+            part[:] = copied
+            good &= (sums == _checksums(copied)).all(axis=1)
             start += self.sizes[layer]
         return good
 
     def _numbers(self, layer: int) -> slice:
-        """Where a layer lies in a record of 4-byte numbers."""
-        first = self.data // 4
+        """Where a layer lies in a record of numbers."""
+        first = self.data // self.number.itemsize
         return slice(first + self.starts[layer], first + self.starts[layer + 1])
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from retarget.core.types import Modality
 from retarget.methods.settings import Part
 from retarget.methods.tuning import Subject, register_tuning
 from retarget.methods.tunings import HEAD, GradientTuning, Ready
@@ -63,6 +64,7 @@ class SmallCnn(Scratch):
     of its size."""
 
     name: ClassVar[str] = "small-cnn"
+    modalities: ClassVar[frozenset[Modality] | None] = frozenset({"image"})
 
     def start(self, subject: Subject) -> Source:
         """Return the small network with random weights of the subject's seed."""

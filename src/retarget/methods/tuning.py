@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from retarget.core.types import BoolArray, FloatArray, IntArray, Kind, Pooling
+from retarget.core.types import BoolArray, FloatArray, IntArray, Kind, Modality, Pooling
 from retarget.features.table import Table
 from retarget.features.views import Inputs
 from retarget.methods.base import Labels
@@ -153,12 +153,19 @@ class Tuning(ABC):
     what their docstrings name.
 
     Attributes:
+        modalities: of inputs that it can learn from; `None` for all.
         from_random: starts from random weights: what transfer is measured against.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]] = frozenset({"classification", "multilabel", "regression"})
+    modalities: ClassVar[frozenset[Modality] | None] = None
     from_random: ClassVar[bool] = False
+
+    @classmethod
+    def suits(cls, modality: Modality) -> bool:
+        """Return whether it can learn from inputs of a modality."""
+        return cls.modalities is None or modality in cls.modalities
 
     @abstractmethod
     def fit(self, subject: Subject) -> Tuned:

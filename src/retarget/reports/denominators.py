@@ -6,6 +6,8 @@ from retarget.evaluation.metrics import METRICS
 _SHORT = {
     "majority": "guessing",
     "pixels": "pixels alone",
+    "tfidf": "TF-IDF",
+    "crf": "CRF on words",
     "random": "random weights",
     "scratch": "trained from scratch",
     "small-cnn": "a small CNN",

@@ -14,7 +14,7 @@ from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.gain import gain, verdict
 from retarget.evaluation.metrics import headline
 from retarget.evaluation.metrics import metric as find_metric
-from retarget.evaluation.protocol import plan
+from retarget.evaluation.protocol import plan, unfolded
 from retarget.evaluation.results import Evaluation, Gain, LearningCurve
 from retarget.evaluation.robustness import Robustness
 from retarget.features.material import Material
@@ -25,7 +25,7 @@ from retarget.runs.directory import (
     write_model,
     write_record,
 )
-from retarget.runs.kinds import folds_of, measure_drift, measure_robustness, method_records
+from retarget.runs.kinds import measure_drift, measure_robustness, method_records
 from retarget.runs.mistakes import keep_mistakes
 from retarget.runs.predictions import JudgedTable, write_predictions
 from retarget.runs.record import (
@@ -74,8 +74,13 @@ def plan_study(material: Material, config: FitConfig) -> Study:
                 "stay test examples. Leave --split-from out."
             )
     protocol = plan(task, folds=config.folds, seed=config.seed, kept=kept, near=material.near)
-    metric = config.metric or headline(task.kind, task.examples.targets[protocol.choosing])
-    return Study(task, protocol, find_metric(metric, task.kind).name, config.pooling)
+    rows, owners = material.rows, None
+    if rows is not task:
+        owners = material.owners
+        protocol = unfolded(protocol, owners)
+    metric = config.metric or headline(rows.kind, rows.examples.targets[protocol.choosing])
+    metric = find_metric(metric, rows.kind).name
+    return Study(rows, protocol, metric, material.order.pooling, owners)
 
 
 def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
@@ -142,26 +147,22 @@ def _evaluation(fitted: Fitted) -> Evaluation:
         uncalibrated=ours.uncalibrated,
         temperature=float(np.mean(temperatures)) * ours.model.temperature,
         metric=study.metric,
-        groups=examples.groups[rows],
         domains=examples.domains[rows],
-        folds=folds_of(study),
-        weights=examples.weights[rows],
+        **study.judging(),
     )
 
 
 def _gains(fitted: Fitted, metric: str) -> dict[str, Gain]:
     study = fitted.study
-    examples, rows = study.task.examples, study.protocol.judging
+    targets = study.task.examples.targets[study.protocol.judging]
     return {
         baseline.name: gain(
             metric,
             study.task.kind,
-            examples.targets[rows],
+            targets,
             fitted.ours.predictions,
             baseline.predictions,
-            groups=examples.groups[rows],
-            folds=folds_of(study),
-            weights=examples.weights[rows],
+            **study.judging(),
         )
         for baseline in fitted.baselines
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -31,12 +30,7 @@ def method_records(
     study: Study, ours: Judged, stressed: Mapping[str, Robustness]
 ) -> tuple[MethodRecord, ...]:
     """Describe what speaks for each kind of method, as it did on judging examples."""
-    examples, rows = study.task.examples, study.protocol.judging
-    told: dict[str, Any] = {
-        "groups": examples.groups[rows],
-        "folds": folds_of(study),
-        "weights": examples.weights[rows],
-    }
+    targets = study.task.examples.targets[study.protocol.judging]
     made: list[MethodRecord] = []
     kinds = ours.kinds or ({_only(ours): ours.predictions} if stressed else {})
     first = next(iter(kinds.values()), None)
@@ -55,10 +49,10 @@ def method_records(
                 else gain(
                     study.metric,
                     study.task.kind,
-                    examples.targets[rows],
+                    targets,
                     predictions,
                     first,
-                    **told,
+                    **study.judging(),
                 ),
                 trainable=sum(t.cost.trainable for t in trial.tuned.values()) if trial else 0,
                 seconds=trial.seconds if trial else 0.0,
@@ -76,16 +70,9 @@ def _evaluation(study: Study, predictions: FloatArray) -> Evaluation:
         targets=examples.targets[rows],
         predictions=predictions,
         metric=study.metric,
-        groups=examples.groups[rows],
-        folds=folds_of(study),
         domains=examples.domains[rows],
-        weights=examples.weights[rows],
+        **study.judging(),
     )
-
-
-def folds_of(study: Study) -> IntArray | None:
-    """Return the fold of each judging example, `None` for hold-out."""
-    return study.protocol.folds if study.protocol.mode == "cross-fitting" else None
 
 
 def measure_robustness(study: Study, ours: Judged, material: Material) -> dict[str, Robustness]:
@@ -96,27 +83,34 @@ def measure_robustness(study: Study, ours: Judged, material: Material) -> dict[s
     """
     (modality,) = study.task.inputs.values()
     names = corruptions(modality)
-    ids = study.task.examples.ids[study.protocol.judging]
-    places = np.sort(np.argsort(ids, kind="stable")[:STRESSED])
+    places = _sample(study)
     if not names:
         return {}
     cells = [(name, severity) for name in names for severity in SEVERITIES]
     found = _stress(study, ours, material, places, cells)
-    examples, rows = study.task.examples, study.protocol.judging[places]
-    folds = folds_of(study)
+    targets = study.task.examples.targets[study.protocol.judging[places]]
     kinds = ours.kinds or {_only(ours): ours.predictions}
     return {
         name: robustness(
             study.metric,
             study.task.kind,
-            examples.targets[rows],
+            targets,
             Outputs(kinds[name][places], corrupted),
-            groups=examples.groups[rows],
-            folds=None if folds is None else folds[places],
-            weights=examples.weights[rows],
+            **study.judging(places),
         )
         for name, corrupted in found.items()
     }
+
+
+def _sample(study: Study) -> IntArray:
+    """Return the places of the judging rows of `STRESSED` examples."""
+    rows = study.protocol.judging
+    if study.owners is None:
+        return np.sort(np.argsort(study.task.examples.ids[rows], kind="stable")[:STRESSED])
+    owners = study.owners[rows]
+    _, first = np.unique(owners, return_index=True)
+    order = np.argsort(study.task.examples.ids[rows[first]], kind="stable")[:STRESSED]
+    return np.flatnonzero(np.isin(owners, owners[first[order]]))
 
 
 def _only(ours: Judged) -> str:
@@ -139,7 +133,8 @@ def _stress(
             for cell in cells:
                 tables = material.read_corrupted(uris, rows, *cell)
                 for name, model in models.items():
-                    made = model.predict([tables[uri].layer for uri in model.sources])
+                    layers = [tables[uri].layer for uri in model.sources]
+                    made = model.predict(layers, study.judging(places[own])["sequences"])
                     blank = np.full((len(places), *made.shape[1:]), np.nan)
                     found.setdefault(name, {}).setdefault(cell, blank)[own] = made
                 meter.advance(len(own))

@@ -7,29 +7,42 @@ from typing import TYPE_CHECKING, Any
 from retarget.core.config import BaselineName, FitConfig
 from retarget.core.progress import tell
 from retarget.core.text import count
-from retarget.features.material import PIXELS, Material
+from retarget.features.bags import bag_of
+from retarget.features.material import Material
 from retarget.methods.finetune import STEP_PASSES
 from retarget.methods.schedule import epochs_for
 from retarget.methods.tuning import TUNINGS, Tuning
 from retarget.methods.tunings import FEW
-from retarget.selection.baselines import Baseline, judge_majority, judge_table, judge_tuning
+from retarget.selection.baselines import (
+    Baseline,
+    judge_bag,
+    judge_majority,
+    judge_table,
+    judge_tuning,
+)
 from retarget.selection.candidates import candidates, methods_for, name_of, tunings_for
 from retarget.selection.judge import Judged, Study, judge
 from retarget.selection.tune import FROZEN, Pool, Workshop
-from retarget.sources.registry import resolve
+from retarget.sources.registry import plain, resolve
+from retarget.tasks.task import Task
 
 if TYPE_CHECKING:
     from retarget.methods.callbacks import Callback
 
-USUAL: tuple[BaselineName, ...] = ("majority", "pixels", "random")
 TRAINED: tuple[BaselineName, ...] = ("scratch", "small-cnn")
 
 
-def baselines_of(config: FitConfig) -> tuple[BaselineName, ...]:
-    """Return the denominators asked for, or the usual ones."""
-    if config.baselines is not None:
-        return config.baselines
-    return (*USUAL, *TRAINED) if trains(config) else USUAL
+def baselines_of(config: FitConfig, task: Task) -> tuple[BaselineName, ...]:
+    """Return the denominators asked for, or the usual ones, of those that the task allows."""
+    named, (modality,) = config.baselines, set(task.inputs.values())
+    bare: BaselineName = "crf" if task.kind == "tagging" else "tfidf"
+    if plain(modality) is not None:
+        bare = "pixels"
+    if named is None:
+        named = ("majority", bare, "random", *(TRAINED if trains(config) else ()))
+    fitting = {"majority", "random", bare}
+    fitting |= {name for name in TRAINED if TUNINGS[name].suits(modality)}
+    return tuple(name for name in named if name in fitting)
 
 
 def trains(config: FitConfig) -> bool:
@@ -68,11 +81,12 @@ def workshop_for(
         from retarget.methods.tracking import tracker
 
         trackers = (tracker(config.track, Path(f"{config.out or 'retarget-run'}-{config.track}")),)
-    each = config.time / max(1, trainings(study, config)) if config.time else None
+    number = trainings(study, config)
+    each = config.time / max(1, number) if config.time else None
     return Workshop(
         inputs=material.inputs(),
         read=material.read,
-        pooling=config.pooling,
+        pooling=study.pooling,
         seed=config.seed,
         device=config.device,
         seconds=each,
@@ -83,7 +97,7 @@ def workshop_for(
 def trainings(study: Study, config: FitConfig) -> int:
     """Return how many trainings a fit takes, those of its denominators included."""
     names = {name_of(asked) for asked in config.methods} & set(TUNINGS)
-    return len(names | (set(baselines_of(config)) & set(TRAINED))) * len(study.rounds())
+    return len(names | (set(baselines_of(config, study.task)) & set(TRAINED))) * len(study.rounds())
 
 
 def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
@@ -91,7 +105,7 @@ def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
     number = trainings(study, config)
     if not number:
         return
-    encoders = [f for uri, f in material.features.items() if uri != PIXELS]
+    encoders = [material.features[uri] for uri in material.encoders]
     slowest = max((f.seconds_per_example for f in encoders), default=0.0)
     about = number * training_seconds(len(study.rounds()[-1].rows), slowest, config.epochs)
     within = f"at most about {config.time / 60:.1f} min (--time)" if config.time else ""
@@ -116,7 +130,7 @@ def training_seconds(rows: int, per_example: float, epochs: int | None = None) -
 
 def judge_ours(study: Study, material: Material, config: FitConfig, workshop: Workshop) -> Judged:
     """Choose what to transfer, and judge the choosing."""
-    uris = config.sources or tuple(uri for uri in material.features if uri != PIXELS)
+    uris = config.sources or material.encoders
     tables = material.tables([resolve(uri).uri for uri in uris])
     kind = study.task.kind
     frozen = methods_for(kind, config.methods, config.class_weight)
@@ -135,11 +149,13 @@ def judge_baselines(
     study: Study, material: Material, config: FitConfig, workshop: Workshop, chosen: str
 ) -> tuple[Baseline, ...]:
     """Judge the denominators of transfer gain that were asked for, for the source chosen."""
-    wanted = baselines_of(config)
+    wanted = baselines_of(config, study.task)
     methods = methods_for(study.task.kind, ())
     made = [judge_majority(study)] if "majority" in wanted else []
     if "pixels" in wanted:
-        made.append(judge_table("pixels", study, material.tables([PIXELS]), methods))
+        made.append(judge_table("pixels", study, material.tables([material.plain]), methods))
+    if "tfidf" in wanted and (bag := bag_of(material.inputs())):
+        made.append(judge_bag(study, bag))
     if "random" in wanted:
         random = next(uri for uri in material.features if uri.startswith("random:"))
         made.append(judge_table("random", study, material.tables([random]), methods))

@@ -7,7 +7,9 @@ import numpy as np
 
 from retarget.core.types import CLASSES, FloatArray
 from retarget.evaluation.metrics import METRICS, score
+from retarget.features.bags import Bag
 from retarget.features.table import Table
+from retarget.methods.bag import fit_bag
 from retarget.methods.base import Labels, Method
 from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import candidates
@@ -39,12 +41,7 @@ def judge_majority(study: Study) -> Baseline:
     if labels.kind == "regression":
         predictions, guess = predictions[:, 0], guess[:, 0]
     own = score(
-        study.metric,
-        labels.kind,
-        labels.values,
-        guess,
-        labels.weights,
-        sequences=labels.sequences,
+        study.metric, labels.kind, labels.values, guess, labels.weights, sequences=labels.sequences
     )
     return Baseline("majority", predictions, own)
 
@@ -68,6 +65,21 @@ def judge_tuning(study: Study, tuning: Tuning, uri: str, workshop: Workshop) -> 
             reading = Reading(study, {}, Pool((), workshop=workshop), part.held_out)
             predictions.put(part.held_out, reading.predict(model))
     return Baseline(tuning.name, predictions.values, trial.score)
+
+
+def judge_bag(study: Study, bag: Bag) -> Baseline:
+    """Judge TF-IDF with a linear model, everything chosen in the rounds that ours is judged in.
+
+    `bag` holds the parts of all examples of the task.
+    """
+    predictions = Gathered(study)
+    for part in study.rounds():
+        evidence = study.evidence({}, part.rows)
+        model, found = fit_bag(bag.take(part.rows), evidence.labels, evidence.folds)
+        if len(part.held_out):
+            made = model.predict(bag.take(study.protocol.judging[part.held_out]))
+            predictions.put(part.held_out, made.reshape(-1, *predictions.values.shape[1:]))
+    return Baseline("tfidf", predictions.values, evidence.score(found))
 
 
 def strongest(baselines: Sequence[Baseline], metric: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -31,28 +32,46 @@ class Study:
     """A task under a protocol: what stays the same for all that is judged on it.
 
     Attributes:
-        task: the readable examples.
-        protocol: who chooses and who judges.
+        task: what is learned and judged row by row: readable examples, or their words.
+        protocol: who chooses and who judges, of these rows.
         metric: headline metric.
         pooling: how places of a layer became vectors.
+        owners: (n,) the example that each row is of, where rows are words.
     """
 
     task: Task
     protocol: Protocol
     metric: str
     pooling: Pooling
+    owners: IntArray | None = None
 
     @cached_property
     def labels(self) -> Labels:
         """Labels of all examples of the task; those of unlabelled ones are not to be used."""
         examples = self.task.examples
         outputs = 1 if self.task.kind == "regression" else len(self.task.classes)
-        return Labels(self.task.kind, examples.targets, outputs, examples.weights)
+        return Labels(
+            self.task.kind, examples.targets, outputs, examples.weights, sequences=self.owners
+        )
 
     @cached_property
     def labelled(self) -> IntArray:
         """Rows that have a target."""
         return np.flatnonzero(self.task.labelled)
+
+    def judging(self, places: IntArray | None = None) -> dict[str, Any]:
+        """Return what judging takes of the judging rows, or of those at `places`: keywords of
+        `gain` and, with the predictions, of all that judges."""
+        rows, folds = self.protocol.judging, self.protocol.folds
+        if places is not None:
+            rows, folds = rows[places], folds[places]
+        examples = self.task.examples
+        return {
+            "groups": examples.groups[rows],
+            "folds": folds if self.protocol.mode == "cross-fitting" else None,
+            "weights": examples.weights[rows],
+            "sequences": None if self.owners is None else self.owners[rows],
+        }
 
     def evidence(self, tables: Mapping[str, Table], rows: IntArray) -> Evidence:
         """Return what a selection that may see the task's `rows` sees.
@@ -162,12 +181,14 @@ class Reading:
     ) -> None:
         self._rows = study.protocol.judging[held_out]
         self._positions = np.searchsorted(study.labelled, self._rows)
+        self._sequences = None if study.owners is None else study.owners[self._rows]
         self._tables, self._pool = tables, pool
         self._read: dict[str, Table] = {}
 
     def predict(self, model: TransferModel) -> FloatArray:
         """Return a model's predictions of the round's judging examples."""
-        return model.predict([self._table(uri).layer for uri in model.sources])
+        layers = [self._table(uri).layer for uri in model.sources]
+        return model.predict(layers, self._sequences)
 
     def _table(self, uri: str) -> Table:
         if uri not in self._read:

@@ -10,7 +10,7 @@ from retarget.core.hashing import hash_file, hash_json
 from retarget.core.paths import written_whole
 from retarget.sources import saved
 from retarget.sources.blueprint import Blueprint
-from retarget.sources.registry import register
+from retarget.sources.registry import PLAIN, register
 from retarget.sources.source import Facts, Source
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ class PixelSource(Source):
             part.write_bytes(struct.pack("<Q", 2) + b"{}")
             digest = hash_file(part)
         saved.write_record(self, self.blueprint, None, digest, folder)
+
+
+PLAIN["image"] = PixelSource.uri
 
 
 @register("pixels")

@@ -23,6 +23,7 @@ _OWN = (
 
 RESOLVERS: dict[str, Resolver] = {}
 LISTERS: list[Lister] = []
+PLAIN: dict[Modality, str] = {}
 
 
 def register(scheme: str) -> Callable[[Resolver], Resolver]:
@@ -43,6 +44,15 @@ def lists(lister: Lister) -> Lister:
     """Make a function known that returns sources worth offering, here or not."""
     LISTERS.append(lister)
     return lister
+
+
+def plain(modality: Modality) -> Source | None:
+    """Return the source that shows inputs as they are, without any learning, where there is one.
+
+    It is the denominator that no model needs, and its first layer tells near-duplicates.
+    """
+    load_schemes()
+    return resolve(PLAIN[modality]) if modality in PLAIN else None
 
 
 @cache

@@ -1,0 +1,48 @@
+"""Bags of parts: how often each countable part, such as a word, is in an input. Nothing learned."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from retarget.core.progress import progress
+from retarget.core.types import IntArray
+from retarget.features.views import Inputs
+from retarget.tasks import modalities
+from retarget.tasks.modalities import LOADERS
+
+
+@dataclass(frozen=True)
+class Bag:
+    """Counts of the parts of n inputs: by family a sparse matrix (n, parts), float32, CSR."""
+
+    families: Mapping[str, Any]
+
+    def take(self, rows: IntArray) -> "Bag":
+        """Return the counts of the inputs at `rows`."""
+        return Bag({name: counts[rows] for name, counts in self.families.items()})
+
+
+def bag_of(inputs: Inputs) -> Bag | None:
+    """Count the parts of all inputs; `None` where the modality has no countable parts.
+
+    Parts are numbered in the order of their names, so the same inputs give the same matrices.
+    """
+    split = LOADERS[inputs.modality].parts
+    if split is None or not len(inputs):
+        return None
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    def parts() -> Iterator[Mapping[str, list[str]]]:
+        with progress("Counting parts", len(inputs), f"{inputs.modality}s") as meter:
+            for reference in inputs.references:
+                yield split(modalities.load(inputs.modality, reference))
+                meter.advance()
+
+    found = list(parts())
+    families = {}
+    for name in found[0]:
+        counter = CountVectorizer(analyzer=list, dtype=np.float32)
+        families[name] = counter.fit_transform([one[name] for one in found])
+    return Bag(families)
