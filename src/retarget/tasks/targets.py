@@ -3,9 +3,9 @@
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from retarget.core.errors import DataError
 from retarget.core.text import count, printable
 from retarget.core.types import FloatArray, IntArray, Kind
 from retarget.tasks.task import Problem
+from retarget.tasks.words import Span
 
 MANY_VALUES = 20
 MOSTLY = 0.95
@@ -54,21 +55,27 @@ def read_targets(raw: Sequence[Any], kind: Kind | None = None, target: str = "ta
         return _multilabel(values, why)
     if kind == "regression":
         return _regression(values, why, target)
+    if kind == "tagging":
+        return _tagging(values, why)
     raise DataError(
-        f"There is no kind of target {kind!r}. Choose classification, multilabel or regression."
+        f"There is no kind of target {kind!r}. Choose {', '.join(get_args(Kind)[:-1])} or"
+        f" {get_args(Kind)[-1]}."
     )
 
 
 def kind_of(values: Sequence[Any]) -> tuple[Kind, str]:
     """Return what kind of target these values are, and the rule that said so.
 
-    Lists, or `a|b` anywhere: multilabel. Numbers, where any has a fraction or there are more than
+    Lists of (start, end, label): tagging. Other lists, or `a|b` anywhere: multilabel.
+    Numbers, where any has a fraction or there are more than
     20 different ones: regression, unless they are class numbers (0 to K − 1 without a gap, five
     or more of each; or written with leading zeros). Up to 5% that are no numbers don't change
     that, they are bad targets. Everything else: classification.
     """
     if not values:
         return "classification", "nothing is labelled"
+    if any(_is_list(value) and len(value) and as_spans(value) is not None for value in values):
+        return "tagging", "the targets are spans of text, because some are (start, end, label)"
     if any(_is_list(value) for value in values):
         return "multilabel", "the targets are multilabel, because some are lists"
     if any(isinstance(value, str) and SEPARATOR in value for value in values):
@@ -195,6 +202,44 @@ def _labels(value: Any) -> set[str]:
     elif not _is_list(value):
         value = [value]
     return {name for item in value if not is_missing(item) and (name := class_name(item))}
+
+
+def _tagging(values: Sequence[Any], why: str) -> Targets:
+    read = [None if value is None else as_spans(value) for value in values]
+    bad = tuple(
+        i
+        for i, (value, spans) in enumerate(zip(values, read, strict=True))
+        if value is not None and spans is None
+    )
+    encoded: Any = np.empty(len(read), dtype=object)
+    for i, spans in enumerate(read):
+        encoded[i] = spans
+    classes = _sorted_names({span.label for spans in read if spans for span in spans})
+    return Targets("tagging", classes, encoded, why, bad)
+
+
+def as_spans(value: Any) -> tuple[Span, ...] | None:
+    """Return what is written as (start, end, label) as spans, sorted; `None` if any is not so.
+
+    A span may also be a mapping of `start`, `end` and `label`. Numbers are characters.
+    """
+    if not isinstance(value, (list, tuple)):
+        return None
+    spans = []
+    for item in value:
+        if isinstance(item, Mapping):
+            item = (item.get("start"), item.get("end"), item.get("label"))
+        if not isinstance(item, (list, tuple)) or len(item) != 3:
+            return None
+        start, end, label = item
+        whole = all(
+            isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+            for number in (start, end)
+        )
+        if not whole or not isinstance(label, str) or not class_name(label):
+            return None
+        spans.append(Span(int(start), int(end), class_name(label)))
+    return tuple(sorted(spans))
 
 
 def _is_list(value: Any) -> bool:

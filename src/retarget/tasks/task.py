@@ -7,7 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from retarget.core.types import BoolArray, FloatArray, IntArray, Kind, Modality, StrArray
+from retarget.core.types import (
+    CLASSES,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Kind,
+    Modality,
+    StrArray,
+)
 from retarget.tasks.files import taken
 
 ProblemKind = Literal[
@@ -50,10 +58,12 @@ class Examples:
         ids: content hashes, 32 hexadecimal digits. The same content twice has the same id.
         names: how a person finds the example: its path relative to the data, or `row 17`.
         inputs: input name → n references that the modality's loader reads: a `Path`, an array,
-            a PIL image.
+            a PIL image, a text, a `Worded` text.
         targets: classification: (n,) int64, class index, −1 where unlabelled; multilabel:
             (n, C) float32 of 0 and 1, a row of NaN where unlabelled; regression: (n,) float64,
-            NaN where unlabelled.
+            NaN where unlabelled; tagging: (n,) objects, each a tuple of `Span` in order, on the
+            borders of words and without overlap, `None` where unlabelled (of a task that is
+            unfolded into words: (n,) int64, the tag of each).
         splits: "train", "val", "test", or "" where nobody has decided.
         groups: patient, speaker, author …; "" where there is none.
         domains: hospital, style, microphone …; "" where there is none.
@@ -95,7 +105,7 @@ class Task:
         inputs: input name → modality; one entry for most tasks.
         kind: what the targets are.
         classes: names as people wrote them, in sorted order; for multilabel the labels, for
-            regression the one name of the target.
+            regression the one name of the target, for tagging the types of spans.
         examples: see `Examples`.
         problems: what was found wrong so far.
         layout: one sentence: how the data was read.
@@ -120,7 +130,9 @@ class Task:
     def labelled(self) -> BoolArray:
         """(n,) whether each example has a target."""
         targets = self.examples.targets
-        if self.kind == "classification":
+        if targets.dtype == object:
+            return np.array([target is not None for target in targets], dtype=np.bool_)
+        if self.kind in CLASSES:
             return np.asarray(targets >= 0)
         present = np.isfinite(targets)
         if targets.ndim == 1:
