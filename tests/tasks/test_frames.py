@@ -91,7 +91,7 @@ def test_datasets_that_cannot_be_read_say_so(paths: list[str]) -> None:
     with pytest.raises(DataError, match="Load it without streaming"):
         open_task(data.to_iterable_dataset())
     with pytest.raises(DataError, match="no column named image"):
-        open_task(data.rename_column("image", "text"))
+        open_task(data.rename_column("image", "picture_of"))
     labelled = data.add_column("label", list("abab"))
     with pytest.raises(DataError, match="not in every split"):
         open_task(datasets.DatasetDict(train=labelled, test=data))

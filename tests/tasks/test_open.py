@@ -1,5 +1,6 @@
 """The contract of readers, over every one that is registered; and what `open_task` refuses."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from retarget.tasks.open import open_task, reader_for
 from retarget.tasks.readers import READERS, Asked
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+TEXTS = ["good, good", "bad\tas can be", "gut – ja", "schlecht 🙁", 'né "bon"', "no label"]
 LABELS = ["a", "b", "a", "b", "a", ""]
 
 
@@ -51,7 +53,14 @@ def _dataset(root: Path) -> Any:
     return datasets.Dataset.from_dict({"image": pictures, "label": LABELS}, features=features)
 
 
-# One sample of the same six pictures for every reader; a new reader adds its own here.
+def _table(root: Path) -> Any:
+    path = root / "texts.jsonl"
+    rows = [{"text": t, "label": label} for t, label in zip(TEXTS, LABELS, strict=True)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+# One sample of the same six pictures or texts for every reader; a new reader adds its own here.
 SAMPLES: dict[str, Callable[[Path], Any]] = {
     "folder": _folder,
     "manifest": _manifest,
@@ -59,7 +68,12 @@ SAMPLES: dict[str, Callable[[Path], Any]] = {
     "list": lambda root: list(PIXELS),
     "frame": _frame,
     "dataset": _dataset,
+    "text-table": _table,
 }
+
+
+def _row_of(pixels: Any) -> int:
+    return next(i for i in range(6) if np.array_equal(pixels, PIXELS[i]))
 
 
 def _readers() -> list[str]:
@@ -106,8 +120,8 @@ def test_every_reader_gives_a_task_whose_columns_fit(reader: str, tmp_path: Path
     for reference, identity, target in zip(
         examples.inputs[name], examples.ids, examples.targets, strict=True
     ):
-        pixels = np.asarray(load(modality, reference))
-        row = next(i for i in range(6) if np.array_equal(pixels, PIXELS[i]))
+        loaded = load(modality, reference)
+        row = TEXTS.index(loaded) if modality == "text" else _row_of(np.asarray(loaded))
         assert ["", "a", "b"].index(LABELS[row]) - 1 == target
         assert identify(modality, reference) == identity
 
@@ -121,8 +135,9 @@ def test_every_reader_gives_the_same_task_twice(reader: str, tmp_path: Path) -> 
 
 def test_every_readers_references_cross_to_other_processes(reader: str, tmp_path: Path) -> None:
     task = open_task(SAMPLES[reader](tmp_path))
-    reference = task.examples.inputs["image"][0]
-    assert identify("image", pickle.loads(pickle.dumps(reference))) == task.examples.ids[0]
+    ((name, modality),) = task.inputs.items()
+    reference = task.examples.inputs[name][0]
+    assert identify(modality, pickle.loads(pickle.dumps(reference))) == task.examples.ids[0]
 
 
 def test_every_reader_respects_strict(reader: str, tmp_path: Path) -> None:
@@ -143,7 +158,8 @@ class _Bomb:
         ("weights.PT", "never is"),
         ("photos.zip", "Unpack it"),
         ("x.npy", "holds arrays"),
-        ("notes.txt", "is not data that can be read"),
+        ("notes.txt", "holds a NUL character"),
+        ("notes.doc", "is not data that can be read"),
     ],
 )
 def test_files_that_could_run_code_are_refused_unopened(

@@ -6,14 +6,15 @@ from typing import Any
 
 from retarget.core.errors import DataError
 from retarget.core.text import count, printable
-from retarget.tasks.columns import find_columns, no_image_column, told
-from retarget.tasks.memory import as_reference, names_of
+from retarget.core.types import Modality
+from retarget.tasks.columns import find_columns, no_image_column, one_input, told
+from retarget.tasks.memory import names_of, references_of
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 
 
 @register_reader
 class FrameReader(Reader):
-    """A frame with a column of images (paths, PIL images, arrays) and perhaps one of labels."""
+    """A frame with a column of images (paths, PIL images, arrays) or texts, perhaps of labels."""
 
     name = "frame"
     rank = 20
@@ -21,15 +22,16 @@ class FrameReader(Reader):
     def recognises(self, data: Any, asked: Asked) -> str | None:
         """Whatever has `columns` that `data[column].to_list()` gives."""
         home = type(data).__module__.partition(".")[0]
-        return f"it is a {home} frame" if home in ("pandas", "polars") else None
+        known = home in ("pandas", "polars") and hasattr(data, "columns")
+        return f"it is a {home} frame" if known else None
 
     def read(self, data: Any, asked: Asked) -> Rows:
         """Return the rows in their order."""
         by_name = {str(column): column for column in data.columns}
         names = [str(column) for column in data.columns]
         repeated = {name for name in names if names.count(name) > 1}
-        found = find_columns(names, asked.columns, repeated)
-        if "image" not in found:
+        found = one_input(find_columns(names, asked.columns, repeated), asked.columns)
+        if "image" not in found and "text" not in found:
             raise no_image_column("The frame", names)
         columns = {role: data[by_name[column]].to_list() for role, column in found.items()}
         return _rows(columns, found, f"A frame of {count(len(data), 'row')}", self, data, asked)
@@ -45,7 +47,7 @@ class DatasetCell:
 
     def read(self) -> Any:
         """Return the encoded picture, or the path or PIL image that stands for it."""
-        return as_reference(self.dataset[self.row][self.column])
+        return references_of("image", [self.dataset[self.row][self.column]])[0]
 
 
 @register_reader
@@ -73,28 +75,30 @@ class DatasetReader(Reader):
                     "A streaming dataset has no length. Load it without streaming=True."
                 )
             found = find_columns(list(part.column_names), asked.columns)
-            if "image" not in found:
+            found = one_input(found, asked.columns)
+            if "image" not in found and "text" not in found:
                 raise no_image_column("The dataset", list(part.column_names))
             for role, values in _columns(part, found).items():
                 columns.setdefault(role, []).extend(values)
             if isinstance(data, dict) and "split" not in asked.columns:
                 start = columns.setdefault("split", [])
-                start.extend([split] * (len(columns["image"]) - len(start)))
-        short = [role for role in columns if len(columns[role]) != len(columns["image"])]
+                start.extend([split] * len(part))
+        size = sum(len(part) for part in parts.values())
+        short = [role for role in columns if len(columns[role]) != size]
         if short:
             raise DataError(f"The column for {short[0]} is not in every split of the dataset.")
-        total = count(len(columns["image"]), "example")
+        total = count(size, "example")
         return _rows(columns, found, f"A dataset of {total}", self, data, asked)
 
 
 def _columns(part: Any, found: Mapping[str, str]) -> dict[str, list[Any]]:
-    image = found["image"]
-    feature = part.features[image]
-    if type(feature).__name__ == "Image":
-        part = part.cast_column(image, type(feature)(decode=False))
-    columns: dict[str, list[Any]] = {
-        "image": [DatasetCell(part, image, row) for row in range(len(part))]
-    }
+    columns: dict[str, list[Any]] = {}
+    if "image" in found:
+        image = found["image"]
+        feature = part.features[image]
+        if type(feature).__name__ == "Image":
+            part = part.cast_column(image, type(feature)(decode=False))
+        columns["image"] = [DatasetCell(part, image, row) for row in range(len(part))]
     for role, column in found.items():
         if role == "image":
             continue
@@ -125,12 +129,16 @@ def _rows(
     data: Any,
     asked: Asked,
 ) -> Rows:
-    references = [as_reference(value) for value in columns["image"]]
+    modality: Modality = "text" if "image" not in columns else "image"
+    values = columns[modality]
+    if modality == "text" and "text_b" in columns:
+        values = list(zip(values, columns["text_b"], strict=True))
+    references = references_of(modality, values)
     return Rows(
         name="data",
         names=names_of(references),
-        inputs={"image": references},
-        modalities={"image": "image"},
+        inputs={modality: references},
+        modalities={modality: modality},
         labels=columns.get("label", [None] * len(references)),
         splits=columns.get("split"),
         groups=columns.get("group"),

@@ -7,12 +7,13 @@ import numpy as np
 
 from retarget.core.text import count, listed
 from retarget.core.types import BoolArray, IntArray, StrArray
+from retarget.tasks.modalities import LOADERS
 from retarget.tasks.splits import joined
 from retarget.tasks.task import Examples, Problem, Task
 
 
 def check_task(task: Task) -> tuple[Problem, ...]:
-    """Return every problem that shows without looking at a picture. Nothing is left out by it."""
+    """Return every problem that shows without looking at inputs. Nothing is left out by it."""
     return (
         *duplicates(task.examples),
         *label_conflicts(task),
@@ -125,21 +126,23 @@ def members(task: Task) -> Mapping[str, IntArray]:
 
 
 def near_duplicate_problems(task: Task, pairs: IntArray) -> tuple[Problem, ...]:
-    """Return the problems that pairs of nearly equal pictures make; `where` holds `a ≈ b`.
+    """Return the problems that pairs of nearly equal inputs make; `where` holds `a ≈ b`.
 
     Args:
-        task: where the pictures are.
-        pairs: (p, 2) rows, from `neighbours.near_duplicates`.
+        task: where the inputs are.
+        pairs: (p, 2) rows, from `neighbours.near_duplicates` or the modality's `near`.
     """
     if not len(pairs):
         return ()
     examples = task.examples
+    modality = next(iter(task.inputs.values()))
+    noun = LOADERS[modality].noun if modality in LOADERS else "example"
     first, second = pairs[:, 0], pairs[:, 1]
     problems = [
         Problem(
             "near-duplicate",
             _paired(examples, pairs),
-            f"{count(len(pairs), 'pair')} of nearly equal pictures. All were kept, and a split of"
+            f"{count(len(pairs), 'pair')} of nearly equal {noun}s. All were kept, and a split of"
             " Retarget's own never divides a pair.",
         )
     ]
@@ -150,7 +153,7 @@ def near_duplicate_problems(task: Task, pairs: IntArray) -> tuple[Problem, ...]:
             Problem(
                 "label-conflict",
                 _paired(examples, different),
-                f"{count(len(different), 'pair')} of nearly equal pictures with different targets."
+                f"{count(len(different), 'pair')} of nearly equal {noun}s with different targets."
                 " Look at them: one of each pair may be wrong.",
             )
         )
@@ -161,7 +164,7 @@ def near_duplicate_problems(task: Task, pairs: IntArray) -> tuple[Problem, ...]:
             Problem(
                 "leak",
                 _paired(examples, crossing),
-                f"{count(len(crossing), 'pair')} of nearly equal pictures in different splits"
+                f"{count(len(crossing), 'pair')} of nearly equal {noun}s in different splits"
                 f" ({_which(examples.splits, crossing.tolist())}), so judging on them measures"
                 " memory. Remove them from one split, or leave the split to Retarget.",
             )

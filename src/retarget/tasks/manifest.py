@@ -7,7 +7,7 @@ from typing import Any
 
 from retarget.core.errors import DataError
 from retarget.core.text import count, printable
-from retarget.tasks.columns import find_columns, image_column, no_image_column, told
+from retarget.tasks.columns import find_columns, image_column, no_image_column, told, without_texts
 from retarget.tasks.files import Files
 from retarget.tasks.images import is_picture
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
@@ -55,7 +55,10 @@ class ManifestReader(Reader):
         problems = [*table.problems, *_not_opened(table, cells, references)]
         if data.is_dir():
             problems += _unlisted(data, asked, [references[i] for i in kept])
-        columns = {role: [table.columns[column][i] for i in kept] for role, column in found.items()}
+        columns = {
+            role: [table.columns[column][i] for i in kept]
+            for role, column in without_texts(found).items()
+        }
         return Rows(
             name=readable(path.stem if path.name not in _NAMES else path.parent.resolve().name),
             names=names,

@@ -1,6 +1,7 @@
-"""Pictures that are in memory already: arrays, tensors, and lists of what a loader reads."""
+"""Inputs that are in memory already: arrays, tensors, and lists of what a loader reads."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,18 @@ import numpy as np
 
 from retarget.core.errors import DataError
 from retarget.core.text import count
+from retarget.core.types import Modality
+from retarget.tasks.images import SUFFIXES as PICTURES
 from retarget.tasks.images import is_picture
+from retarget.tasks.modalities import LOADERS
 from retarget.tasks.pixels import scale_to_bytes, value_range
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
+from retarget.tasks.texts import SUFFIXES as TEXTS
 from retarget.tasks.tree import readable
+from retarget.tasks.words import Worded
+
+_LOOKED_AT = 1000
+_LONGEST_PATH = 4096
 
 
 @register_reader
@@ -27,7 +36,7 @@ class ArrayReader(Reader):
 
     def recognises(self, data: Any, asked: Asked) -> str | None:
         """An array, or what turns into one by `detach` and `numpy` as tensors do."""
-        return "it is an array" if _is_array(data) else None
+        return "it is an array" if _is_array(data) and not _is_column(data) else None
 
     def read(self, data: Any, asked: Asked) -> Rows:
         """Return the pictures as views where the numbers are bytes already."""
@@ -46,36 +55,66 @@ class ArrayReader(Reader):
             low, high = value_range(array)
             array = np.stack([scale_to_bytes(picture, low, high) for picture in array])
             scaled = f", {low:g} read as black and {high:g} as white"
-        return _in_memory(list(array), f"An array of {count(len(array), 'picture')}{scaled}")
+        layout = f"An array of {count(len(array), 'picture')}{scaled}"
+        return _in_memory(list(array), layout, "image")
 
 
 @register_reader
 class ListReader(Reader):
-    """A list of paths, PIL images, arrays or tensors; or one picture file."""
+    """A list of paths, PIL images, arrays or tensors, or of texts; or one picture or text file."""
 
     name = "list"
     rank = 30
 
     def recognises(self, data: Any, asked: Asked) -> str | None:
-        """A list or tuple, or the path of a file that is named like a picture."""
+        """A list, tuple or series, or the path of a file that is named like a picture or text."""
         if isinstance(data, Path):
+            if data.is_file() and data.suffix.lower() in TEXTS:
+                return "it is one text"
             return "it is one picture" if data.is_file() and is_picture(data) else None
+        if _is_column(data):
+            return "it is a list"
         return "it is a list" if isinstance(data, (list, tuple)) else None
 
     def read(self, data: Any, asked: Asked) -> Rows:
-        """Return the pictures; paths are taken as they are, also through links."""
+        """Return the inputs; paths are taken as they are, also through links."""
         if isinstance(data, Path):
-            return _in_memory([data], "One picture")
-        if not data:
-            raise DataError("The list is empty. Give paths, PIL images, arrays or tensors.")
-        return _in_memory(data, f"A list of {count(len(data), 'picture')}")
+            modality = modality_of([data])
+            return _in_memory([data], f"One {LOADERS[modality].noun}", modality)
+        values = list(data.tolist() if isinstance(data, np.ndarray) else data)
+        if not values:
+            raise DataError("The list is empty. Give texts, paths, PIL images, arrays or tensors.")
+        modality = modality_of(values)
+        if modality == "text" and all(isinstance(value, str) for value in values):
+            values = _paths_of_texts(values)
+        return _in_memory(
+            values, f"A list of {count(len(values), LOADERS[modality].noun)}", modality
+        )
+
+
+def modality_of(values: Sequence[Any]) -> Modality:
+    """Return what values handed in memory are: "text" or "image".
+
+    Texts are pairs of strings, texts with words, `.txt` files, and strings, unless most of these
+    name existing files or end like a picture's name: then they are paths. The first thousand
+    decide, and a list of several kinds of thing is what most of them are.
+    """
+    looked = values[:_LOOKED_AT]
+    return "text" if 2 * sum(map(_is_text, looked)) > len(looked) else "image"
+
+
+def references_of(modality: Modality, values: Iterable[Any]) -> list[Any]:
+    """Return values handed in memory as references of a modality that is known.
+
+    Where texts are read, a string is a text, whatever it names: only a `Path` is opened.
+    """
+    refer = LOADERS[modality].refer
+    return [refer(value) for value in values]
 
 
 def as_reference(value: Any) -> Any:
-    """Return a value as the loader's reference: text is a path, `{"bytes", "path"}` its part."""
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    return Path(value).expanduser() if isinstance(value, str) else value
+    """Return a value as the reference of a picture; see `references_of`."""
+    return LOADERS["image"].refer(value)
 
 
 def names_of(references: Sequence[Any]) -> list[str]:
@@ -86,17 +125,53 @@ def names_of(references: Sequence[Any]) -> list[str]:
     ]
 
 
-def _in_memory(pictures: Sequence[Any], layout: str) -> Rows:
-    references = [as_reference(picture) for picture in pictures]
+def _in_memory(values: Sequence[Any], layout: str, modality: Modality) -> Rows:
+    references = references_of(modality, values)
     return Rows(
         name="data",
         names=names_of(references),
-        inputs={"image": references},
-        modalities={"image": "image"},
+        inputs={modality: references},
+        modalities={modality: modality},
         labels=[None] * len(references),
         layout=layout,
         why="",
     )
+
+
+def _is_text(value: Any) -> bool:
+    if isinstance(value, Path):
+        return value.suffix.lower() in TEXTS
+    if isinstance(value, (list, tuple)):
+        return len(value) == 2 and all(isinstance(one, str) for one in value)
+    if isinstance(value, str):
+        return not _names_picture(value)
+    return isinstance(value, Worded)
+
+
+def _names_picture(text: str) -> bool:
+    """Whether a string ends like a picture's name, or names an existing file that is no text."""
+    # No path is so long, nor has it lines.
+    if len(text) > _LONGEST_PATH or "\n" in text or "\0" in text:
+        return False
+    ending = os.path.splitext(text)[1].lower()  # noqa: PTH122 - a Path for each of very many costs seconds
+    return ending in PICTURES or (ending not in TEXTS and os.path.isfile(text))  # noqa: PTH113 - see above
+
+
+def _paths_of_texts(values: Sequence[str]) -> list[Any]:
+    """Return strings as paths where all of them name files of texts."""
+    named = all(
+        len(value) <= _LONGEST_PATH and value.lower().endswith(tuple(TEXTS)) and "\0" not in value
+        for value in values
+    )
+    return [Path(value).expanduser() for value in values] if named else list(values)
+
+
+def _is_column(data: Any) -> bool:
+    """Whether data is one column of a frame, or an array of strings."""
+    if isinstance(data, np.ndarray):
+        return data.dtype.kind in "OU" and (data.ndim == 1 or data.shape[1:] == (2,))
+    home = type(data).__module__.partition(".")[0]
+    return home in ("pandas", "polars") and not hasattr(data, "columns")
 
 
 def _is_array(data: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,20 @@ from retarget.core.hashing import hash_bytes
 from retarget.core.text import listed, printable
 from retarget.core.types import IntArray, Modality, StrArray
 from retarget.tasks.images import identify_image, load_image, measure_image
+from retarget.tasks.parts import text_parts
 from retarget.tasks.picture_corruptions import PICTURE_CORRUPTIONS
-from retarget.tasks.pictures import keep_image, small_jpeg
+from retarget.tasks.pictures import keep_image, refer_image, small_jpeg
+from retarget.tasks.shingles import near_texts
+from retarget.tasks.text_corruptions import TEXT_CORRUPTIONS
+from retarget.tasks.texts import (
+    identify_text,
+    keep_text,
+    load_text,
+    measure_text,
+    no_picture,
+    refer_text,
+    text_caption,
+)
 
 SEVERITIES = (1, 2, 3)
 # Part of the ids of corrupted examples: count up where any corruption comes to do something else.
@@ -39,6 +52,7 @@ class Loader:
         near: (n references, their ids) → (p, 2) int64 pairs i < j that are nearly the same and not
             equal; `None` where features must tell (see `neighbours.near_duplicates`).
         parts: input → countable parts by family, such as words; `None` where it has none.
+        of_bytes: whether `identify` gives the hash of a file's bytes, which is remembered.
     """
 
     load: Callable[[Any, int], Any]
@@ -55,12 +69,35 @@ class Loader:
     caption: Callable[[Any, int], str] = lambda reference, limit: ""
     near: Callable[[Sequence[Any], StrArray], IntArray] | None = None
     parts: Callable[[Any], Mapping[str, list[str]]] | None = None
+    of_bytes: bool = False
 
 
 LOADERS: dict[Modality, Loader] = {
     "image": Loader(
-        load_image, identify_image, keep_image, small_jpeg, measure_image, PICTURE_CORRUPTIONS
-    )
+        load_image,
+        identify_image,
+        keep_image,
+        small_jpeg,
+        measure_image,
+        PICTURE_CORRUPTIONS,
+        noun="picture",
+        version=f"1-pillow{version('pillow')}",
+        refer=refer_image,
+        of_bytes=True,
+    ),
+    "text": Loader(
+        load_text,
+        identify_text,
+        keep_text,
+        no_picture,
+        measure_text,
+        TEXT_CORRUPTIONS,
+        noun="text",
+        refer=refer_text,
+        caption=text_caption,
+        near=near_texts,
+        parts=text_parts,
+    ),
 }
 
 
@@ -113,6 +150,11 @@ def keep(modality: Modality, reference: Any, destination: Path) -> Path:
 def picture(modality: Modality, reference: Any, side: int) -> bytes | None:
     """Return a JPEG of at most `side` pixels a side for a report, `None` for what has no look."""
     return _loader(modality).picture(_itself(modality, reference, side), side)
+
+
+def caption(modality: Modality, reference: Any, limit: int) -> str:
+    """Return what a report shows of an input in words, "" for what has none."""
+    return _loader(modality).caption(_itself(modality, reference, 0), limit)
 
 
 def measure(modality: Modality, reference: Any) -> dict[str, float]:

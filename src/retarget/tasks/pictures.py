@@ -25,3 +25,10 @@ def small_jpeg(reference: Any, side: int) -> bytes:
     stream = BytesIO()
     picture.save(stream, "JPEG", quality=QUALITY)
     return stream.getvalue()
+
+
+def refer_image(value: Any) -> Any:
+    """Return a value as a picture's reference: text is a path, `{"bytes", "path"}` its part."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    return Path(value).expanduser() if isinstance(value, str) else value

@@ -15,7 +15,7 @@ from retarget.core.text import count, printable
 from retarget.core.types import FloatArray, Modality, StrArray
 from retarget.tasks.files import Files, taken
 from retarget.tasks.ledger import Identified, Trouble, identify_files
-from retarget.tasks.modalities import identify, load
+from retarget.tasks.modalities import LOADERS, identify, load
 from retarget.tasks.pixels import AnyArray
 from retarget.tasks.readers import Asked, Rows
 from retarget.tasks.targets import as_number, class_name, is_missing, read_targets, similar_classes
@@ -155,18 +155,19 @@ def _identify(rows: Rows) -> tuple[list[str], dict[int, Trouble]]:
 
 def identify_column(references: Sequence[Any], modality: Modality) -> Identified:
     """Return the content hash of every reference of one input, and which have none and why."""
-    if isinstance(references, Files):
+    remembered = modality not in LOADERS or LOADERS[modality].of_bytes
+    if isinstance(references, Files) and remembered:
         return identify_files(references)
     ids = [""] * len(references)
     troubles: dict[int, Trouble] = {}
-    files = [i for i, reference in enumerate(references) if isinstance(reference, Path)]
+    files = [i for i, one in enumerate(references) if remembered and isinstance(one, Path)]
     identified = identify_files([references[i] for i in files])
     for position, i in enumerate(files):
         ids[i] = identified.ids[position]
         if position in identified.troubles:
             troubles[i] = identified.troubles[position]
     for i, reference in enumerate(references):
-        if isinstance(reference, Path):
+        if remembered and isinstance(reference, Path):
             continue
         try:
             ids[i] = identify(modality, reference)
@@ -204,11 +205,18 @@ def _left_out(rows: Rows, troubles: Mapping[int, Trouble]) -> list[Problem]:
             for i in sorted(troubles)
             if troubles[i].kind == kind
         ]
-        found += _by_reason(kind, named)
+        found += _by_reason(kind, named, _noun(rows))
     return found
 
 
-def _by_reason(kind: Any, named: Sequence[tuple[str, str]]) -> list[Problem]:
+def _noun(rows: Rows) -> str:
+    """Return what one example is called."""
+    column, modality = next(iter(rows.modalities.items()))
+    files = all(isinstance(one, Path) for one in rows.inputs[column][:1])
+    return "file" if files or modality not in LOADERS else LOADERS[modality].noun
+
+
+def _by_reason(kind: Any, named: Sequence[tuple[str, str]], noun: str) -> list[Problem]:
     """One problem for every reason, naming all that share it."""
     reasons: dict[str, list[str]] = {}
     for name, reason in named:
@@ -219,7 +227,7 @@ def _by_reason(kind: Any, named: Sequence[tuple[str, str]]) -> list[Problem]:
             tuple(names),
             f"{printable(names[0])} {reason}. It was left out."
             if len(names) == 1
-            else f"{count(len(names), 'file')} (such as {printable(names[0])}): each {reason}."
+            else f"{count(len(names), noun)} (such as {printable(names[0])}): each {reason}."
             " They were left out.",
             left_out=True,
         )
@@ -230,7 +238,7 @@ def _by_reason(kind: Any, named: Sequence[tuple[str, str]]) -> list[Problem]:
 def _nothing_left(rows: Rows, problems: Sequence[Problem]) -> str:
     where = printable(rows.origin or rows.name)
     if not problems:
-        return f"{where} holds no examples. Point to a folder of pictures or a manifest."
+        return f"{where} holds no examples. Point to a folder of pictures or texts, or to a table."
     return f"{where} holds no example that can be read. {problems[-1].what}"
 
 

@@ -12,9 +12,14 @@ from typing import Any
 from retarget.core.errors import DataError
 from retarget.core.text import count, listed, printable
 from retarget.tasks.task import Problem
+from retarget.tasks.texts import MOST_CHARACTERS, decode, told_encoding
 
 _DELIMITERS = (",", ";", "\t")
 _MOST_SHOWN = 3
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PEEKED = 1 << 20
+# A cell may hold a text that is left out for its length; a table can only be refused as a whole.
+_LONGEST_CELL = 4 * MOST_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -52,34 +57,31 @@ def peek_columns(path: Path) -> tuple[str, ...]:
 
             return tuple(pyarrow.parquet.read_schema(path).names)
         with path.open("rb") as stream:
-            head = stream.readline(1 << 16)
-        text = _decoded(head, path)[0]
+            head = stream.read(_PEEKED)
+            while len(head) % _PEEKED == 0 and b"\n" not in head and (more := stream.read(_PEEKED)):
+                head += more
+        # The last line may be cut anywhere; the first one, or a whole line, is all it takes.
+        lines = _decoded(head, path)[0].split("\n")
         if path.suffix.lower() in (".csv", ".tsv"):
-            return tuple(_header(text, path)[0])
-        return tuple(json.loads(text))
+            return tuple(_header(next(line for line in lines if line.strip()), path)[0])
+        return next(tuple(record) for line in lines if (record := _record(line)) is not None)
     except Exception:
         # Only asked whether to open the file; opening it says what is wrong.
         return ()
 
 
 def _decoded(data: bytes, path: Path) -> tuple[str, list[Problem]]:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace"), []
     head = data[:1024]
     # A NUL here and there spoils a row; one in twenty bytes or more is another kind of file.
-    if head.count(b"\0") * 20 > len(head):
+    if not data.startswith(_UTF16) and head.count(b"\0") * 20 > len(head):
         raise DataError(
             f"{_shown(path)} is not text: it holds NUL bytes. Save the table as CSV in UTF-8."
         )
-    try:
-        return data.decode("utf-8-sig"), []
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-    what = (
-        f"{_shown(path)} is not UTF-8 (line {line:,}). It was read as Windows-1252; check names"
-        " with accents, or save it as UTF-8."
-    )
-    return data.decode("cp1252", "replace"), [Problem("encoding", (f"line {line}",), what)]
+    decoded = decode(data)
+    if not decoded.bad:
+        return decoded.text, []
+    where = tuple(f"line {line}" for line in decoded.bad)
+    return decoded.text, [Problem("encoding", where, told_encoding(path.name, decoded))]
 
 
 def _csv(text: str, path: Path) -> Table:
@@ -88,6 +90,7 @@ def _csv(text: str, path: Path) -> Table:
     columns: list[list[str]] = [[] for _ in header]
     places: list[str] = []
     bad: list[str] = []
+    holed: list[str] = []
     rows = _csv_rows(text, delimiter, path)
     next(rows)
     for line, cells in rows:
@@ -96,21 +99,29 @@ def _csv(text: str, path: Path) -> Table:
         # Spreadsheets leave empty cells behind the last column.
         while len(cells) > width and not cells[-1].strip():
             cells.pop()
-        if len(cells) != width or any("\0" in cell for cell in cells):
+        if len(cells) != width:
             bad.append(f"line {line}")
+            continue
+        if any("\0" in cell for cell in cells):
+            holed.append(f"line {line}")
             continue
         places.append(f"line {line}")
         for column, cell in zip(columns, cells, strict=True):
             column.append(cell)
     repeated = frozenset(name for name in header if header.count(name) > 1)
-    problems = _bad_rows(path, bad, f"without the {count(width, 'cell')} of the header")
+    problems = (
+        *_bad_rows(path, bad, f"without the {count(width, 'cell')} of the header"),
+        *_bad_rows(path, holed, "with NUL bytes"),
+    )
     return Table(dict(zip(header, columns, strict=True)), places, problems, repeated)
 
 
 def _header(text: str, path: Path) -> tuple[list[str], str]:
     """Return the names of the columns and the delimiter that separates most of them."""
     if not text.strip():
-        raise DataError(f"{_shown(path)} is empty. It needs a header with a column named image.")
+        raise DataError(
+            f"{_shown(path)} is empty. It needs a header with a column named image or text."
+        )
     tried = ("\t",) if path.suffix.lower() == ".tsv" else _DELIMITERS
     headers = [(next(_csv_rows(text, delimiter, path))[1], delimiter) for delimiter in tried]
     names, delimiter = max(headers, key=lambda found: len(found[0]))
@@ -119,6 +130,8 @@ def _header(text: str, path: Path) -> tuple[list[str], str]:
 
 def _csv_rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Give (line, cells). The first is the header; the line is where the row ends."""
+    # The limit is the process's, so it is only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for cells in rows:
@@ -138,11 +151,8 @@ def _json_lines(text: str, path: Path) -> Table:
     for line, written in enumerate(text.split("\n"), start=1):
         if not written.strip():
             continue
-        try:
-            record = json.loads(written)
-        except (ValueError, RecursionError):
-            record = None
-        if isinstance(record, dict):
+        record = _record(written)
+        if record is not None:
             records.append({str(name).strip(): value for name, value in record.items()})
             places.append(f"line {line}")
         else:
@@ -150,6 +160,14 @@ def _json_lines(text: str, path: Path) -> Table:
     names = dict.fromkeys(name for record in records for name in record)
     columns = {name: [record.get(name) for record in records] for name in names}
     return Table(columns, places, _bad_rows(path, bad, "that hold no JSON object"))
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _parquet(path: Path) -> Table:
