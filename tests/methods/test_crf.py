@@ -11,7 +11,11 @@ from retarget.evaluation.metrics import score
 from retarget.methods import crf as room
 from retarget.methods.base import HEADS, METHODS, Labels
 from retarget.methods.crf import Crf, CrfHead, fit_sparse_crf
+from retarget.methods.losses import calibrated, example_losses
+from retarget.methods.model import Member, TransferModel, load_model
 from retarget.methods.probe import Probe
+from retarget.methods.prototype import Prototype
+from retarget.methods.scale import BlockScale
 
 K, STRENGTH = 5, 2e-3
 
@@ -218,3 +222,36 @@ def test_expected_of_a_fit_are_the_counts_that_were_seen():
     p = np.exp(head.outputs_in(x, labels.sequences)).mean(axis=0)
     seen = np.bincount(labels.values, minlength=K) / len(x)
     assert p == pytest.approx(seen, abs=0.01)
+
+
+def test_a_model_of_tagging_is_saved_and_reads_sequences(tmp_path):
+    x, labels = drawn(20)
+    scale = BlockScale.fit(x, [x.shape[1]])
+    heads = (Crf().fit(scale(x), labels, STRENGTH), Probe().fit(scale(x), labels, STRENGTH))
+    members = tuple(Member(("top",), "any", scale, head, temperature=1.5) for head in heads)
+    classes = ("O", "B-a", "I-a", "B-b", "I-b")
+    model = TransferModel("tagging", classes, members, 1.2, ("random:x",), "words")
+    model.save(tmp_path)
+    read = load_model(tmp_path)
+    shown = read.predict([lambda name: x], labels.sequences)
+    assert shown == pytest.approx(model.predict([lambda name: x], labels.sequences))
+    assert shown.sum(axis=1) == pytest.approx(np.ones(len(x)))
+    own = heads[0].outputs_in(scale(x), labels.sequences) / 1.5
+    assert members[0].outputs(lambda name: x, labels.sequences) == pytest.approx(own)
+    assert not np.allclose(shown, read.predict([lambda name: x]))
+
+
+def test_tags_are_classes_wherever_heads_are_fitted_and_judged():
+    x, labels = drawn(20)
+    classes = Labels("classification", labels.values, K, labels.weights)
+    for method in (Probe(), Prototype()):
+        setting = method.settings(labels)[0]
+        assert "tagging" in method.kinds
+        as_tags, as_classes = (method.fit(x, one, setting).outputs(x) for one in (labels, classes))
+        assert (as_tags == as_classes).all()
+    temperature, p = calibrated(labels, as_tags)
+    assert (temperature, p.tolist()) == (
+        calibrated(classes, as_tags)[0],
+        calibrated(classes, as_tags)[1].tolist(),
+    )
+    assert (example_losses(labels, p) == example_losses(classes, p)).all()
