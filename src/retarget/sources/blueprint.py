@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from retarget.sources.encoder import Encoder
 
-Library = Literal["timm", "transformers", "pixels", "small", "own"]
+Library = Literal["timm", "transformers", "pixels", "small", "own", "static"]
 
 NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(-[A-Za-z0-9_.]+)*")
 HARMLESS = (None, False, "eager", "sdpa")
@@ -126,12 +126,18 @@ class Blueprint:
             from retarget.sources.own_encoder import build_own
 
             return build_own(self, weights)
+        if self.library == "static":
+            from retarget.sources.static_encoder import build_static
+
+            return build_static(self, weights)
         raise SourceError(f"Models of {self.library} can't be built from weights.")
 
     def versions(self) -> dict[str, str]:
         """Return the versions of the libraries that decide the features."""
+        if self.library == "static":
+            return {name: _version(name) for name in ("tokenizers", "torch")}
         if "tokenizer" in self.arguments:
-            return {name: _version(name) for name in (self.library, "tokenizers", "torch")}
+            return {name: _version(name) for name in ("transformers", "tokenizers", "torch")}
         return library_versions(self.library)
 
 

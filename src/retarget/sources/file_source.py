@@ -1,5 +1,5 @@
 """`file:PATH`: models on disk: what `Source.save` wrote, timm's and Hugging Face's folders, bare
-state dicts."""
+state dicts, vectors of words."""
 
 import shutil
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from retarget.sources.model_source import ModelSource
 from retarget.sources.pixels import PixelSource
 from retarget.sources.registry import register
 from retarget.sources.source import Facts, Source
+from retarget.sources.static_source import ENDINGS, VectorFile
 from retarget.sources.timm_config import recipe_of
 from retarget.sources.weights import inside, read_json, read_tensors, refuse_ending
 
@@ -145,6 +146,8 @@ def _facts(place: Path, weights: Path, licence: str = "") -> Facts:
 def _bare(path: Path, architecture: str | None) -> Source:
     """Return the source of one file of weights."""
     refuse_ending(path)
+    if architecture is None and path.suffix.lower() in ENDINGS:
+        return VectorFile(path)
     if architecture is None:
         if not (path.parent / CONFIG).is_file():
             raise UsageError(

@@ -18,9 +18,15 @@ from retarget.sources.blueprint import Blueprint
 from retarget.sources.model_source import ModelSource
 from retarget.sources.registry import lists, register
 from retarget.sources.source import Facts, Source
-from retarget.sources.text_folder import reads_texts, text_arguments
+from retarget.sources.text_folder import (
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    reads_texts,
+    text_arguments,
+    tokenizer_text,
+)
 from retarget.sources.weights import check_safetensors, inside, read_json, read_tensors
-from retarget.sources.well_known import KNOWN_HF
+from retarget.sources.well_known import KNOWN_HF, KNOWN_TEXT
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +34,15 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
 WEIGHTS = "model.safetensors"
+STATIC = "model2vec"
 INDEX = "model.safetensors.index.json"
+_MODULE = re.compile(r"\d{1,2}_[A-Za-z]{1,40}/config\.json")
+_PICTURES = re.compile(r"beit|clip|siglip|vit|resnet|conv|dino|image|vision", re.IGNORECASE)
+_TEXT = re.compile(
+    r"bert|gpt|minilm|mpnet|electra|t5|bart|xlm|llama|qwen|mistral|gemma|opt-|pythia|sentence|text|"
+    r"(^|/|-)(e5|bge|gte|potion|m2v)-",
+    re.IGNORECASE,
+)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -60,6 +74,8 @@ class HfFolder(ModelSource):
     def blueprint(self) -> Blueprint:
         """The bare encoder of the model's configuration, of several its encoder of pictures."""
         config = read_json(self.path(CONFIG))
+        if config.get("model_type") == STATIC:
+            return Blueprint.from_record(self._static(config))
         if self._modality() == "text":
             record = {
                 "library": "transformers",
@@ -86,6 +102,20 @@ class HfFolder(ModelSource):
         }
         return Blueprint.from_record(record)
 
+    def _static(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record of model2vec's folder: a vector for every piece."""
+        shapes = check_safetensors(self.path(WEIGHTS))
+        table = shapes.get("embeddings", ())
+        if len(table) != 2 or len(rows := shapes.get("mapping", table[:1])) != 1:
+            raise SourceError(f"{self.uri} is no folder of model2vec: it has no table embeddings.")
+        arguments = {
+            "tokenizer": tokenizer_text(self),
+            "rows": rows[0],
+            "width": table[1],
+            "normalize": config.get("normalize") is True,
+        }
+        return {"library": "static", "architecture": STATIC, "arguments": arguments}
+
     def _shards(self) -> list[Path]:
         """Return the files of weights."""
         if self.has(WEIGHTS):
@@ -108,11 +138,15 @@ class HfFolder(ModelSource):
         """Return the encoder's tensors, from the converted copy if there is one."""
         if (kept := saved.kept_tensors(self.fingerprint)) is not None:
             return kept
-        from retarget.sources.hf_encoder import converted
-
         tensors: dict[str, Any] = {}
         for shard in self._shards():
             tensors |= read_tensors(shard)
+        if self.blueprint.library == "static":
+            from retarget.sources.static_encoder import folded
+
+            return folded(tensors)
+        from retarget.sources.hf_encoder import converted
+
         return converted(self.blueprint, tensors)
 
 
@@ -143,14 +177,24 @@ class HfSource(HfFolder):
     def facts(self) -> Facts:
         """What a person wants to know; little for a model that isn't well known."""
         here = any(hub.cached_file(self.name, name) for name in (WEIGHTS, INDEX))
-        known = KNOWN_HF.get(self.name, Facts("image", self.name))
+        known = (KNOWN_HF | KNOWN_TEXT).get(self.name) or Facts(self._guess(), self.name)
         return replace(
             known, here=here, how_to_get="" if here else "fetched from the hub when first used"
         )
 
+    def _guess(self) -> Modality:
+        """Return what the model reads: told by its files where they are here, else by its name."""
+        if hub.cached_file(self.name, CONFIG) is None:
+            return (
+                "text" if _TEXT.search(self.name) and not _PICTURES.search(self.name) else "image"
+            )
+        pictures = hub.cached_file(self.name, PROCESSOR)
+        words = hub.cached_file(self.name, TOKENIZER, TOKENIZER_CONFIG, "vocab.txt")
+        return "text" if words and not pictures else "image"
+
     def path(self, name: str) -> Path:
         """Return a cached file, fetching it if need be."""
-        if "/" in name or "\\" in name:
+        if ("/" in name or "\\" in name) and not _MODULE.fullmatch(name):
             raise SourceError(f"{self.uri} names a file out of its folder: {printable(name)}.")
         if found := hub.cached_file(self.name, name) or self._fetched(name):
             return found
@@ -193,4 +237,4 @@ def hf_source(name: str) -> Source:
 @lists
 def well_known_hf() -> list[Source]:
     """Return well-known models of the hub."""
-    return [HfSource(name) for name in KNOWN_HF]
+    return [HfSource(name) for name in (*KNOWN_HF, *KNOWN_TEXT)]

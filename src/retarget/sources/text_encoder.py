@@ -14,7 +14,7 @@ from retarget.core.types import Pooling
 from retarget.sources import text_pooling
 from retarget.sources.encoder import Encoder, Layer, Split
 from retarget.sources.taps import LAST
-from retarget.sources.tokenizing import TextTokenizer
+from retarget.sources.tokenizing import Tokenizes
 from retarget.sources.windows import COUNTS, FILLER, ID, TYPE, WORD, filled, laid_out, padded_length
 
 FINAL, FIRST = "final", "first"  # states that are no layer of their own
@@ -45,7 +45,7 @@ class TextEncoder(Encoder):
         pad: id of what fills up.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, length: int, pad: int) -> None:
+    def __init__(self, tokenizer: Tokenizes, length: int, pad: int) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.length = length

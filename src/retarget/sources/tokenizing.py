@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,6 +32,20 @@ class Pieces:
     words: IntArray
     leading: int
     trailing: int
+
+
+class Tokenizes(Protocol):
+    """What makes pieces of texts."""
+
+    size: int
+    begins: bool
+
+    def pieces(self, raw: Any) -> Pieces:
+        """Return a text, a pair of texts or a text with words as pieces."""
+
+    @property
+    def lowercases(self) -> bool:
+        """Whether it takes capital letters for small ones."""
 
 
 class TextTokenizer:

@@ -1,4 +1,6 @@
-"""Well-known encoders of pictures, with what is known of them without a network."""
+"""Well-known encoders of pictures and of texts, with what is known of them without a network."""
+
+from dataclasses import replace
 
 from retarget.sources.source import Facts
 
@@ -50,4 +52,45 @@ KNOWN_HF = {
     ),
     "microsoft/resnet-50": _facts("ResNet-50", _IN1K, "Apache-2.0", 25.56, 102.5),
     "facebook/convnext-tiny-224": _facts("ConvNeXt tiny", _IN1K, "Apache-2.0", 28.59, 114.0),
+}
+
+
+def _text(
+    title: str, trained_on: str, licence: str, millions: float, megabytes: float | None = None
+) -> Facts:
+    return replace(_facts(title, trained_on, licence, millions, megabytes), modality="text")
+
+
+_BOOKS = "books and Wikipedia"
+
+KNOWN_TEXT = {
+    "sentence-transformers/all-MiniLM-L6-v2": _text(
+        "all-MiniLM-L6-v2", "1.17 billion pairs of sentences", "Apache-2.0", 22.7, 90.9
+    ),
+    "sentence-transformers/all-mpnet-base-v2": _text(
+        "all-mpnet-base-v2", "1.17 billion pairs of sentences", "Apache-2.0", 109.5, 438.0
+    ),
+    "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2": _text(
+        "Paraphrase MiniLM, 50 languages", "pairs of sentences", "Apache-2.0", 117.7, 471.0
+    ),
+    "BAAI/bge-small-en-v1.5": _text("BGE small, English", "pairs of texts", "MIT", 33.4, 133.5),
+    "intfloat/e5-small-v2": _text("E5 small", "270 million pairs of texts", "MIT", 33.4, 133.5),
+    "intfloat/multilingual-e5-small": _text(
+        "E5 small, 100 languages", "a billion pairs of texts", "MIT", 117.7, 471.0
+    ),
+    "distilbert/distilbert-base-uncased": _text(
+        "DistilBERT, lower case", _BOOKS, "Apache-2.0", 67.0, 268.0
+    ),
+    "google-bert/bert-base-uncased": _text(
+        "BERT base, lower case", _BOOKS, "Apache-2.0", 110.1, 440.4
+    ),
+    "google-bert/bert-base-multilingual-cased": _text(
+        "BERT base, 104 languages", "Wikipedia", "Apache-2.0", 178.6, 714.3
+    ),
+    "FacebookAI/roberta-base": _text(
+        "RoBERTa base", "books, Wikipedia, news and web pages", "MIT", 124.7, 499.0
+    ),
+    "FacebookAI/xlm-roberta-base": _text(
+        "XLM-RoBERTa base, 100 languages", "web pages", "MIT", 278.0, 1112.2
+    ),
 }
