@@ -288,8 +288,8 @@ def test_a_folder_that_may_not_be_opened_is_named(
 def test_folders_without_pictures_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is empty\. Point"):
         open_task(tmp_path)
-    (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match=r"1 file and no picture .*notes\.txt"):
+    (tmp_path / "notes.md").write_text("x")
+    with pytest.raises(DataError, match=r"1 file and no picture .*notes\.md"):
         open_task(tmp_path)
     (tmp_path / "a.png").touch()
     with pytest.raises(DataError, match="0 bytes"):

@@ -60,6 +60,14 @@ def _table(root: Path) -> Any:
     return path
 
 
+def _text_folder(root: Path) -> Any:
+    for number, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True)):
+        folder = root / (label or "unlabelled")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    return root
+
+
 # One sample of the same six pictures or texts for every reader; a new reader adds its own here.
 SAMPLES: dict[str, Callable[[Path], Any]] = {
     "folder": _folder,
@@ -69,6 +77,7 @@ SAMPLES: dict[str, Callable[[Path], Any]] = {
     "frame": _frame,
     "dataset": _dataset,
     "text-table": _table,
+    "text-folder": _text_folder,
 }
 
 

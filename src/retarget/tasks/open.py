@@ -40,12 +40,13 @@ def open_task(
 
     Args:
         data: a folder or manifest (path); or a NumPy array (n, h, w[, c]) or tensor, a list of
-            paths, PIL images, arrays or tensors, a pandas frame, or a Hugging Face dataset.
+            texts, pairs of texts, paths, PIL images, arrays or tensors, a pandas frame, or a
+            Hugging Face dataset.
         targets: n targets, where they don't come with the data. `None`, NaN or "" among them
             mean unlabelled.
         kind: what the targets are; read from them if not said (see `targets.kind_of`).
-        columns: names of columns by role: `{"label": "diagnosis"}`. The roles are image, label,
-            split, group, domain and weight.
+        columns: names of columns by role: `{"label": "diagnosis"}`. The roles are image, text,
+            text_b, label, split, group, domain and weight.
         domains: whether the first folder level is the domain.
         strict: whether to stop at the first example that can't be read. All are decoded once.
         follow_links: whether links, and paths in manifests, may lead out of the data folder.
@@ -91,11 +92,12 @@ def reader_for(data: Any, asked: Asked) -> Reader:
 
 
 def _not_read(data: Any) -> str:
-    wanted = "a folder of pictures or a manifest (CSV, TSV, JSONL, Parquet)"
+    wanted = "a folder of pictures or texts, or a table (CSV, TSV, JSONL, Parquet)"
     if not isinstance(data, Path):
         return (
             f"Data of type {type(data).__name__} can't be read. Give a path, an array"
-            " (n, h, w[, c]), a list of pictures, a pandas frame or a Hugging Face dataset."
+            " (n, h, w[, c]), a list of pictures or texts, a pandas frame or a Hugging Face"
+            " dataset."
         )
     shown = printable(str(data))
     if not data.exists():

@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retarget.core.errors import DataError, UnreadableInput
+from retarget.tasks import modalities
+from retarget.tasks.memory import references_of
+from retarget.tasks.open import open_task
+from retarget.tasks.texts import decode, identify_text, keep_text, load_text, measure_text
+from retarget.tasks.words import Worded
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_text_is_the_same_in_any_encoding(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("Schöne Grüße\nan alle".encode(encoding))
+    assert load_text(path) == "Schöne Grüße\nan alle"
+    assert identify_text(path) == identify_text("Schöne Grüße\nan alle")
+
+
+def test_bad_bytes_spoil_their_line_only() -> None:
+    decoded = decode("grün\n".encode() + b"gr\xfcn\n" + "grün".encode())
+    assert (decoded.text, decoded.bad) == ("grün\ngrün\ngrün", (2,))
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.one_of(st.text(), st.tuples(st.text(), st.text())))
+def test_what_is_kept_is_the_same_text(tmp_path: Path, text: Any) -> None:
+    try:
+        known = identify_text(text)
+    except UnreadableInput:
+        return
+    path = keep_text(text, tmp_path / "kept")
+    assert identify_text(path) == known
+    assert load_text(path) == load_text(text)
+
+
+def test_words_are_kept_and_surrogates_made_whole(tmp_path: Path) -> None:
+    text = Worded("ab \ud800c", ((0, 2), (3, 5)))
+    path = keep_text(text, tmp_path / "kept")
+    assert load_text(path) == Worded("ab \ufffdc", ((0, 2), (3, 5)))
+    assert identify_text(path) == identify_text(text) != identify_text("ab \ud800c")
+    assert measure_text(text) == {"length, characters": 5, "length, words": 2}
+    for words in ([[0, 0]], [[0, 9]], [[1, 2], [0, 1]], [3]):
+        path.write_text(json.dumps({"text": "abc", "words": words}))
+        with pytest.raises(UnreadableInput, match="words"):
+            load_text(path)
+
+
+def test_a_string_is_never_opened_where_texts_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "secret.txt"
+    path.write_text("secret")
+    assert references_of("text", [str(path), ["a", "b"], None]) == [str(path), ("a", "b"), ""]
+    assert modalities.caption("text", "a\n b\x1b", 20) == "a b\\x1b"
+
+
+def test_what_is_wrong_in_a_table_is_counted_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    rows = [b"text,label", b"fine,a", b"gr\xfcn,b", b"one,two,three", b"n\0l,a", b"  ,a"]
+    path.write_bytes(b"\n".join([*rows, b"x" * 1_000_001 + b",a", b"good,b"]))
+    task = open_task(path)
+    assert task.examples.inputs["text"] == ["fine", "grün", "good"]
+    assert [(p.kind, p.where) for p in task.problems] == [
+        ("encoding", ("line 3",)),
+        ("bad-row", ("line 4",)),
+        ("bad-row", ("line 5",)),
+        ("unreadable", ("line 6",)),
+        ("unreadable", ("line 7",)),
+    ]
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.binary(max_size=80))
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_any_bytes_are_a_task_or_one_sentence(suffix: str, data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{suffix}"
+    path.write_bytes(b'{"text": "a"}\n' * (suffix == "jsonl") + b"text\ta\n" + data)
+    try:
+        assert len(open_task(path)) >= 1
+    except DataError as error:
+        assert len(str(error)) > 20
+
+
+def test_pairs_splits_and_domains_of_several_tables(tmp_path: Path) -> None:
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text("premise\thypothesis\tlabel\na\tb\tx\nc\td\ty\n")
+    task = open_task(tmp_path)
+    assert task.examples.inputs["text"][0] == ("a", "b")
+    assert task.examples.splits.tolist() == ["val", "val", "train", "train"]
+    (tmp_path / "dev.tsv").rename(tmp_path / "oslo.tsv")
+    (tmp_path / "train.tsv").rename(tmp_path / "rome.tsv")
+    assert open_task(tmp_path).examples.domains.tolist() == ["oslo"] * 2 + ["rome"] * 2
