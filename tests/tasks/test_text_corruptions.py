@@ -6,10 +6,7 @@ from hypothesis import strategies as st
 from retarget.tasks.text_corruptions import TEXT_CORRUPTIONS
 from retarget.tasks.words import Worded
 
-SENTENCE = "The quick brown fox, which burns Clover; won't modernise 1000 illicit things, Oh no! "
-SENTENCE *= 20
-    "The quick brown fox, which burns Clover; won't modernise 1000 illicit things, Oh no! " * 20
-)
+SENTENCE = "The quick brown fox, which burns Clover; won't modernise 1000 illicit things. " * 20
 NAMES = sorted(TEXT_CORRUPTIONS)
 
 

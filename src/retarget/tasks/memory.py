@@ -112,11 +112,6 @@ def references_of(modality: Modality, values: Iterable[Any]) -> list[Any]:
     return [refer(value) for value in values]
 
 
-def as_reference(value: Any) -> Any:
-    """Return a value as the reference of a picture; see `references_of`."""
-    return LOADERS["image"].refer(value)
-
-
 def names_of(references: Sequence[Any]) -> list[str]:
     """Return how a person finds each reference: its path, or `row 17` counting from 0."""
     return [
