@@ -76,16 +76,13 @@ class TextEncoder(Encoder):
     def collate(self, prepared: Sequence[Tensor]) -> Tensor:
         """Return prepared texts as (b, T, 5), padded at the end."""
         length = padded_length(max(map(len, prepared)), self.length)
-        batch = torch.zeros(len(prepared), length, 5, dtype=torch.int64)
-        batch[:, :, 0] = self.pad
-        for row, table in zip(batch, prepared, strict=True):
-            n = len(table)
-            row[:n, 0] = table[:, ID]
-            row[:n, 1] = table[:, WORD] != FILLER
-            row[:n, 2] = table[:, TYPE]
-            row[:n, 3] = table[:, COUNTS]
-            row[:n, 4] = table[:, WORD].clamp(min=0)
-        return batch
+        table = np.empty((len(prepared), length, 4), dtype=np.int64)
+        table[:] = (self.pad, 0, 0, FILLER)
+        for row, own in zip(table, prepared, strict=True):
+            row[: len(own)] = own.numpy()
+        word = table[:, :, WORD]
+        columns = (table[:, :, ID], word != FILLER, table[:, :, TYPE], table[:, :, COUNTS])
+        return torch.from_numpy(np.stack([*columns, np.maximum(word, 0)], axis=2))
 
     def bucket(self, prepared: Tensor) -> int:
         """Return the length that a prepared text is padded to."""
