@@ -52,15 +52,10 @@ def test_layers_have_the_widths_they_say_under_every_pooling(encoders, kind):
         found = run(encoder, ["The cat.", LONG], pooling)
         assert list(found) == [layer.name for layer in encoder.layers]
         for layer in encoder.layers:
-            sizes = {"mean+max": 2 * layer.width, "words": 16, "first+last": None}
-            if kind == "vectors.vec" or kind == "static":
-                sizes = {"mean+max": 12 if kind == "static" else 10}
-            wanted = sizes.get(pooling, layer.width)
-            if layer.name == "pooled" and wanted is None:
-                wanted = 16
-            if layer.name == "pooled" and pooling == "words" and kind != "static":
-                continue
-            assert found[layer.name].shape[-1] == (wanted or layer.width)
+            wanted = layer.width * (2 if pooling == "mean+max" else 1)
+            if layer.name == "pooled" and pooling in ("first+last", "words"):
+                wanted = encoder.layers[0].width  # of the tokens, not of vectors joined
+            assert found[layer.name].shape[-1] == wanted
             assert found[layer.name].dtype == torch.float32
 
 
