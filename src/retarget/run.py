@@ -99,29 +99,31 @@ class Run:
         options.setdefault("kind", self.model.kind)
         task = data if isinstance(data, Task) else open_task(data, **options)
         model = self.model
-        known = align_targets(task, model.kind, model.classes)
+        known = align_targets(task, model.kind, self.record.task.classes)
         if not len(known):
             raise DataError(
                 f"{task.name} has {count(len(task), 'example')}, none labelled with a class "
-                f"that the model knows ({', '.join(model.classes[:10])})."
+                f"that the model knows ({', '.join(self.record.task.classes[:10])})."
             )
         unseen = self._unseen(known)
-        kept, values = predict_readable(model, self.encoders, unseen, store=FeatureStore())
-        if not len(kept):
+        judged = predict_readable(model, self.encoders, unseen, store=FeatureStore())
+        if not len(judged.task):
             raise DataError(f"None of the {len(unseen):,} labelled examples can be read.")
+        kept = judged.rows.examples
         found = evaluate(
             kind=model.kind,
             classes=model.classes,
-            targets=kept.examples.targets,
-            predictions=values,
+            targets=kept.targets,
+            predictions=judged.values,
             metric=self.record.test.metric,
-            groups=kept.examples.groups,
-            domains=kept.examples.domains,
-            weights=kept.examples.weights,
+            groups=kept.groups,
+            domains=kept.domains,
+            weights=kept.weights,
+            sequences=judged.owners,
         )
         left_out = tuple(
             f"{count(len(p.where), 'example')} left out: {p.what}"
-            for p in kept.problems
+            for p in judged.task.problems
             if p.left_out
         )
         return replace(found, notes=left_out)

@@ -14,7 +14,7 @@ from retarget.features.extract import extract
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.sources.source import Source
-from retarget.tasks.memory import as_reference, names_of
+from retarget.tasks.memory import names_of, references_of
 from retarget.tasks.rows import identify_column
 from retarget.tasks.task import Examples, Task
 
@@ -93,24 +93,24 @@ def input_features(
     return InputFeatures(table, source.fingerprint, rows, ids[rows], lost)
 
 
-def listed(inputs: Any) -> list[Any]:
-    """Return what a loader reads, from a list, an array, or a column of a data frame.
+def listed(inputs: Any, modality: Modality = "image") -> list[Any]:
+    """Return what a modality's loader reads, from a list, an array, or a column of a data frame.
 
     Raises:
         DataError: a single input, which is no list of one, or none at all.
     """
     if isinstance(inputs, str | bytes | Path) or not isinstance(inputs, Iterable):
         raise DataError(
-            f"One {type(inputs).__name__} was given. Give a list of paths, PIL images or arrays, "
-            "also for a single one."
+            f"One {type(inputs).__name__} was given. Give a list of paths, PIL images, arrays or "
+            "texts, also for a single one."
         )
     if hasattr(inputs, "to_numpy"):
         inputs = inputs.to_numpy()
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "OUT" and inputs.shape[1:] == (1,):
         inputs = inputs[:, 0]
-    references = [as_reference(value) for value in inputs]
+    references = references_of(modality, inputs)
     if not references:
-        raise DataError("The list is empty. Give paths, PIL images or arrays.")
+        raise DataError("The list is empty. Give paths, PIL images, arrays or texts.")
     return references
 
 

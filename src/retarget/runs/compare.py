@@ -1,17 +1,20 @@
 """Runs compared on the examples that judged all of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from retarget.core.errors import StoreError, UsageError
+from retarget.core.types import CLASSES
 from retarget.evaluation.gain import gain
 from retarget.evaluation.intervals import interval
 from retarget.evaluation.results import Estimate, Gain
 from retarget.runs.directory import PREDICTIONS, RECORD, read_record
 from retarget.runs.predictions import JudgedTable, read_predictions
 from retarget.runs.schema import Record, RunRecord
+from retarget.tasks.unfold import tags_of
 
 
 class ComparedRun(Record):
@@ -65,7 +68,14 @@ def _compared(
     return ComparedRun(
         run=str(folder),
         source=record.chosen.source,
-        score=interval(metric, kind, table.targets, table.predictions, groups=table.groups),
+        score=interval(
+            metric,
+            kind,
+            table.targets,
+            table.predictions,
+            groups=table.groups,
+            sequences=table.sequences,
+        ),
         gain=None
         if table is first
         else gain(
@@ -77,6 +87,7 @@ def _compared(
             groups=first.groups,
             folds=None,
             weights=None,
+            sequences=first.sequences,
         ),
     )
 
@@ -97,6 +108,8 @@ def _check_table(folder: Path, record: RunRecord, table: JudgedTable) -> None:
     """Check that predictions are of the run's kind and classes. Raises `StoreError`."""
     n, classes = len(table.ids), len(record.task.classes)
     kind = record.task.kind
+    if kind == "tagging":
+        classes = len(tags_of(record.task.classes))
     predicted = (n,) if kind == "regression" else (n, classes)
     answers = (n, classes) if kind == "multilabel" else (n,)
     fits = (
@@ -105,7 +118,7 @@ def _check_table(folder: Path, record: RunRecord, table: JudgedTable) -> None:
         and table.targets.dtype.kind in "if"
         and bool(np.isfinite(table.predictions).all() and np.isfinite(table.targets).all())
     )
-    if fits and kind == "classification":
+    if fits and kind in CLASSES:
         fits = bool(((table.targets >= 0) & (table.targets < classes)).all())
     if not fits:
         raise StoreError(
@@ -115,7 +128,7 @@ def _check_table(folder: Path, record: RunRecord, table: JudgedTable) -> None:
 
 
 def _common(folders: Sequence[Path], tables: Sequence[JudgedTable]) -> list[JudgedTable]:
-    """Return each table's rows of the examples that judged all runs, in one order."""
+    """Return each table's rows of the examples that judged all runs, in the order of the first."""
     shared = tables[0].ids
     for table in tables[1:]:
         shared = np.intersect1d(shared, table.ids)
@@ -124,9 +137,12 @@ def _common(folders: Sequence[Path], tables: Sequence[JudgedTable]) -> list[Judg
             f"{folders[0]} and the others were judged on different examples. Fit them on the same "
             "data with the same --seed, or with --split-from."
         )
-    shared = np.unique(shared)
+    _, places = np.unique(tables[0].ids, return_index=True)
+    ordered = np.sort(places)
+    first = tables[0].take(ordered[np.isin(tables[0].ids[ordered], shared)])
     aligned = []
     for table in tables:
-        ids, first = np.unique(table.ids, return_index=True)
-        aligned.append(table.take(first[np.searchsorted(ids, shared)]))
+        ids, where = np.unique(table.ids, return_index=True)
+        rows = where[np.searchsorted(ids, first.ids)]
+        aligned.append(replace(table.take(rows), sequences=first.sequences))
     return aligned

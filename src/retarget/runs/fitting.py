@@ -26,6 +26,7 @@ from retarget.runs.directory import (
     write_record,
 )
 from retarget.runs.kinds import measure_drift, measure_robustness, method_records
+from retarget.runs.marking import marked_mistakes
 from retarget.runs.mistakes import keep_mistakes
 from retarget.runs.predictions import JudgedTable, write_predictions
 from retarget.runs.record import (
@@ -37,7 +38,7 @@ from retarget.runs.record import (
     trial_records,
     versions,
 )
-from retarget.runs.schema import RunRecord
+from retarget.runs.schema import Mistake, RunRecord
 from retarget.runs.trying import stresses
 from retarget.runs.verify import EXAMPLES, FreshProcess, verify
 from retarget.selection.baselines import Baseline, strongest
@@ -99,14 +100,19 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
         write_predictions(table, stage / PREDICTIONS)
         model = write_model(ours.model, [resolve(uri) for uri in ours.model.sources], stage)
         write_adapters(ours.model, ours.selection.chosen.tuned.values(), model)
-        mistakes = keep_mistakes(study.task, study.protocol.judging, ours.predictions, stage)
+        mistakes = _mistakes(fitted, stage)
     with clock("verifying"):
         verified = _verify(fitted, model, fresh)
     against = strongest(fitted.baselines, study.metric) if fitted.baselines else ""
     record = RunRecord(
         config=fitted.config,
         task=task_record(fitted.material),
-        protocol=protocol_record(study.protocol, study.task),
+        protocol=protocol_record(
+            study.protocol,
+            fitted.material.task,
+            study.examples_of(study.protocol.choosing),
+            study.examples_of(study.protocol.judging),
+        ),
         extraction=fitted.material.costs,
         notes=(*fitted.material.notes, *training_notes(ours)),
         trials=trial_records(ours),
@@ -117,8 +123,8 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
             gains,
             evaluation.metric,
             against,
-            judged=len(study.protocol.judging),
-            labelled=len(study.labelled),
+            judged=len(study.examples_of(study.protocol.judging)),
+            labelled=len(study.examples_of(study.labelled)),
         ),
         learning_curve=curve,
         methods=methods,
@@ -180,11 +186,13 @@ def _curve(fitted: Fitted) -> LearningCurve | None:
     sizes, scores = measure_curve(ours.evidence, frozen[0], fitted.config.seed)
     if not sizes:
         return None
+    labels = len(fitted.study.examples_of(ours.evidence.rows))
+    share = labels / len(ours.evidence.labels)
     return fit_curve(
         fitted.study.metric,
-        sizes,
+        [max(1, round(share * size)) for size in sizes],
         scores,
-        labels=len(ours.evidence.labels),
+        labels=labels,
         seed=fitted.config.seed,
     )
 
@@ -200,16 +208,28 @@ def _judged_table(fitted: Fitted) -> JudgedTable:
         groups=examples.groups[rows],
         domains=examples.domains[rows],
         folds=study.protocol.folds,
+        sequences=None if study.owners is None else study.owners[rows],
     )
 
 
+def _mistakes(fitted: Fitted, stage: Path) -> tuple[Mistake, ...]:
+    study, told = fitted.study, fitted.ours.predictions
+    judging = study.protocol.judging
+    if study.owners is None:
+        return keep_mistakes(study.task, judging, told, stage)
+    return marked_mistakes(fitted.material.task, study.task, study.owners, judging, told)
+
+
 def _verify(fitted: Fitted, model: Path, fresh: FreshProcess) -> str:
-    task, ours = fitted.study.task, fitted.ours
-    rows = _spread(fitted.study.protocol.choosing, EXAMPLES)
+    study, ours, task = fitted.study, fitted.ours, fitted.material.task
+    chosen = _spread(study.examples_of(study.protocol.choosing), EXAMPLES)
+    owners = fitted.material.owners
+    rows = chosen if study.owners is None else np.flatnonzero(np.isin(owners, chosen))
     features = [fitted.material.features[uri].take(rows) for uri in ours.model.sources]
     ((name, modality),) = task.inputs.items()
-    references = [task.examples.inputs[name][i] for i in rows]
-    expected = ours.model.predict([f.layer for f in features])
+    references = [task.examples.inputs[name][i] for i in chosen]
+    sequences = None if study.owners is None else owners[rows]
+    expected = ours.model.predict([f.layer for f in features], sequences)
     sources = [resolve(uri) for uri in ours.model.sources]
     return verify(model, modality, references, expected, fresh, sources)
 

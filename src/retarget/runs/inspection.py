@@ -49,7 +49,7 @@ def inspection(material: Material, folds: int = 5, seed: int = 0) -> Inspection:
     protocol, cannot = None, ""
     try:
         made = plan(task, folds=folds, seed=seed, near=material.near)
-        protocol = protocol_record(made, task).model_copy(
+        protocol = protocol_record(made, task, made.choosing, made.judging).model_copy(
             update={"test_ids": (), "learned_ids": ()}
         )
     except DataError as error:

@@ -8,11 +8,12 @@ from retarget.core.errors import UnreadableInput
 from retarget.core.types import FloatArray, IntArray
 from retarget.runs.directory import PICTURES
 from retarget.runs.schema import Mistake
-from retarget.tasks.modalities import picture
+from retarget.tasks.modalities import caption, picture
 from retarget.tasks.task import Task
 
 SHOWN = 12
 SIDE = 192
+CHARACTERS = 400
 
 
 def keep_mistakes(
@@ -24,6 +25,7 @@ def keep_mistakes(
     their `confidence` is 0 for regression and the share given to the wrong answer otherwise.
     """
     made: list[Mistake] = []
+    ((name, modality),) = task.inputs.items()
     for place, confidence, predicted in _worst(task, judging, predictions):
         row = int(judging[place])
         made.append(
@@ -33,6 +35,7 @@ def keep_mistakes(
                 predicted=predicted,
                 confidence=confidence,
                 picture=_picture(task, row, len(made), stage),
+                text=caption(modality, task.examples.inputs[name][row], CHARACTERS),
             )
         )
     return tuple(made)

@@ -3,43 +3,82 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from retarget.core.errors import DataError, SourceError
 from retarget.core.text import printable
-from retarget.core.types import FloatArray
+from retarget.core.types import FloatArray, IntArray
+from retarget.evaluation.decoding import allowed, decode
 from retarget.features.extract import extract
 from retarget.features.features import Features
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel
 from retarget.sources.source import Source
+from retarget.tasks.memory import references_of
 from retarget.tasks.open import open_task
+from retarget.tasks.tags import to_spans
 from retarget.tasks.task import Problem, Task
-from retarget.tasks.tree import readable
+from retarget.tasks.tree import readable as readable_name
+from retarget.tasks.unfold import unfold
+from retarget.tasks.words import Worded, worded
 
 # Inputs are predicted by the thousand, so that a stream of millions starts at once and fits.
 CHUNK = 1_024
+TINY = 1e-300
+
+
+class Called(NamedTuple):
+    """A span that a model found: characters from `start` up to `end`, what it is, its text, and
+    how probable it is: the mean of what its words' tags have."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+    probability: float
 
 
 @dataclass(frozen=True)
 class Predictions:
     """Predictions for inputs that could be read, in their order.
 
-    `names` as in `Examples`, `values` (n, K) probabilities or (n,) numbers, `classes` names the
-    columns; `problems` names the inputs that were left out, with reasons.
+    Attributes:
+        names: as in `Examples`.
+        values: (n, K) probabilities or (n,) numbers; of tagging a row for each word.
+        classes: names of the columns.
+        problems: the inputs that were left out, with reasons.
+        spans: of tagging, what was found in each input.
     """
 
     names: tuple[str, ...]
     values: FloatArray
     classes: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
+    spans: tuple[tuple[Called, ...], ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The most probable class of each example (classification)."""
         return tuple(self.classes[i] for i in np.argmax(self.values, axis=1))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model says of the readable examples of a task.
+
+    Attributes:
+        task: these examples, problems added.
+        rows: what was predicted row by row: the examples, or their words.
+        owners: (n rows,) the example that each word is of; `None` where rows are examples.
+        values: (n rows, K) probabilities or (n,) numbers.
+    """
+
+    task: Task
+    rows: Task
+    owners: IntArray | None
+    values: FloatArray
 
 
 def predict_task(
@@ -52,10 +91,10 @@ def predict_task(
     device: str = "auto",
 ) -> Predictions:
     """Predict every readable example of a task."""
-    task, values = predict_readable(
-        model, encoders, task, store=store, engine=engine, device=device
-    )
-    return Predictions(task.examples.names, values, model.classes, task.problems)
+    found = predict_readable(model, encoders, task, store=store, engine=engine, device=device)
+    examples, problems = found.task.examples, found.task.problems
+    spans = called(found, model.classes)
+    return Predictions(examples.names, found.values, model.classes, problems, spans)
 
 
 def predict_readable(
@@ -66,14 +105,48 @@ def predict_readable(
     store: FeatureStore,
     engine: str = "auto",
     device: str = "auto",
-) -> tuple[Task, FloatArray]:
-    """Return the readable part of a task, problems added, and predictions of its examples."""
+) -> Found:
+    """Predict what can be read of a task."""
     made = extract(task, encoders, store=store, pooling=model.pooling, engine=engine, device=device)
-    rows, unreadable = made.readable(task)
+    kept, unreadable = made.readable(task)
+    rows = made.rows.rows(kept)
     features = [made.features[encoder.uri].take(rows) for encoder in encoders]
     _check_fits(model, features)
-    values = model.predict([f.layer for f in features]) if len(rows) else _nothing(model)
-    return task.take(rows).with_problems(*unreadable), values
+    readable = task.take(kept).with_problems(*unreadable)
+    words = unfold(readable) if model.kind == "tagging" else None
+    owners = words.sentences if words else None
+    layers = [f.layer for f in features]
+    values = model.predict(layers, owners) if len(rows) else _nothing(model)
+    return Found(readable, words.task if words else readable, owners, values)
+
+
+def called(found: Found, classes: Sequence[str]) -> tuple[tuple[Called, ...], ...]:
+    """Return the spans that a tagging model found in each example; () for other models."""
+    if found.owners is None:
+        return ()
+    tags = decode(np.log(np.maximum(found.values, TINY)), found.owners, allowed(classes))
+    ((_, references),) = found.task.examples.inputs.items()
+    starts = np.searchsorted(found.owners, np.arange(len(found.task) + 1))
+    return tuple(
+        _spans(worded(reference), tags[a:b], found.values[a:b], classes)
+        for reference, a, b in zip(references, starts[:-1], starts[1:], strict=True)
+    )
+
+
+def _spans(
+    text: Worded, tags: IntArray, values: FloatArray, classes: Sequence[str]
+) -> tuple[Called, ...]:
+    sure = values[np.arange(len(tags)), tags]
+    begins = {start: k for k, (start, _) in enumerate(text.words)}
+    ends = {end: k + 1 for k, (_, end) in enumerate(text.words)}
+    return tuple(
+        Called(
+            *span,
+            text.text[span.start : span.end],
+            float(sure[begins[span.start] : ends[span.end]].mean()),
+        )
+        for span in to_spans(text.words, [classes[tag] for tag in tags])
+    )
 
 
 def predict_inputs(
@@ -85,27 +158,29 @@ def predict_inputs(
     engine: str = "auto",
     device: str = "auto",
 ) -> Iterator[Predictions]:
-    """Predict a folder, or files, arrays or pictures, a thousand at a time.
+    """Predict a folder, or files, arrays, pictures or texts, a thousand at a time.
 
-    Of files that are all missing or broken the problems are yielded: a stream goes on.
+    A string is what the encoders' loader takes it for: the path of a picture, or a text. Of files
+    that are all missing or broken the problems are yielded: a stream goes on.
     """
     told: dict[str, Any] = {"store": store, "engine": engine, "device": device}
+    kind = model.kind if model.kind == "tagging" else None
     if isinstance(inputs, str | Path) and Path(inputs).is_dir():
-        task = open_task(inputs)
+        task = open_task(inputs, kind=kind)
         for i in range(0, len(task), CHUNK):
             rows = np.arange(i, min(i + CHUNK, len(task)))
             yield predict_task(model, encoders, task.take(rows), **told)
         return
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Path)
-    listed = list(inputs) if several else [inputs]
+    listed = references_of(encoders[0].facts.modality, inputs if several else [inputs])
     for i in range(0, len(listed), CHUNK):
         part = listed[i : i + CHUNK]
         try:
-            task = open_task(part)
+            task = open_task(part, kind=kind)
         except DataError as error:
             if not all(isinstance(item, str | Path) for item in part):
                 raise
-            names = tuple(readable(str(item)) for item in part)
+            names = tuple(readable_name(str(item)) for item in part)
             problem = Problem("unreadable", names, str(error), left_out=True)
             yield Predictions((), _nothing(model), model.classes, (problem,))
         else:

@@ -17,6 +17,7 @@ class JudgedTable:
     """Judging examples with their targets and predictions; rows in the order they were judged.
 
     `targets` as in `Examples`, `predictions` (n, K) probabilities or (n,) values, `folds` (n,).
+    Of tagging a row is a word; `sequences` (n,) numbers the example that it is of.
     """
 
     ids: StrArray
@@ -26,6 +27,7 @@ class JudgedTable:
     groups: StrArray
     domains: StrArray
     folds: IntArray
+    sequences: IntArray | None = None
 
     def take(self, rows: IntArray) -> "JudgedTable":
         """Return the examples at `rows`."""
@@ -37,6 +39,7 @@ class JudgedTable:
             self.groups[rows],
             self.domains[rows],
             self.folds[rows],
+            None if self.sequences is None else self.sequences[rows],
         )
 
 
@@ -54,6 +57,8 @@ def write_predictions(table: JudgedTable, path: Path) -> None:
         "domain": _strings(table.domains),
         "fold": _numbers(table.folds),
     }
+    if table.sequences is not None:
+        columns["sequence"] = _numbers(table.sequences)
     with written_whole(path) as part:
         pq.write_table(pa.Table.from_arrays(list(columns.values()), list(columns)), part)
 
@@ -92,6 +97,7 @@ def read_predictions(path: Path) -> JudgedTable:
             groups=np.array(read["group"], dtype=np.str_),
             domains=np.array(read["domain"], dtype=np.str_),
             folds=np.array(read["fold"], dtype=np.int64),
+            sequences=np.array(read["sequence"], dtype=np.int64) if "sequence" in read else None,
         )
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
         raise StoreError(f"{path} does not hold the predictions of a run ({error}).") from error

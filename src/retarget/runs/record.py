@@ -1,7 +1,7 @@
 """Turning what a fit found into the records that a run keeps."""
 
 import platform
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
@@ -53,6 +53,9 @@ def task_record(material: Material) -> TaskRecord:
     elif task.kind == "multilabel":
         found = examples.targets[labelled].sum(axis=0)
         counts = dict(zip(task.classes, map(int, found), strict=True))
+    elif task.kind == "tagging":
+        spans = Counter(s.label for t in examples.targets[labelled] for s in t)
+        counts = {name: spans[name] for name in task.classes}
     left_out = {name for p in task.problems if p.left_out for name in p.where}
     return TaskRecord(
         name=task.name,
@@ -86,18 +89,20 @@ def problem_records(problems: Sequence[Problem]) -> tuple[ProblemRecord, ...]:
     )
 
 
-def protocol_record(protocol: Protocol, task: Task) -> ProtocolRecord:
-    """Describe who chose and who judged."""
+def protocol_record(
+    protocol: Protocol, task: Task, choosing: IntArray, judging: IntArray
+) -> ProtocolRecord:
+    """Describe who chose and who judged: examples of the task."""
     held_out = protocol.mode == "hold-out"
-    kept = sorted(set(map(str, task.examples.ids[protocol.judging]))) if held_out else []
+    kept = sorted(set(map(str, task.examples.ids[judging]))) if held_out else []
     return ProtocolRecord(
         mode=protocol.mode,
         why=protocol.why,
         folds=protocol.inner if held_out else int(protocol.folds.max()) + 1,
-        choosing=len(protocol.choosing),
-        judging=len(protocol.judging),
+        choosing=len(choosing),
+        judging=len(judging),
         test_ids=tuple(kept),
-        learned_ids=tuple(sorted(set(map(str, task.examples.ids[protocol.choosing])))),
+        learned_ids=tuple(sorted(set(map(str, task.examples.ids[choosing])))),
     )
 
 
@@ -166,8 +171,13 @@ def chosen_record(judged: Judged) -> Chosen:
 
 
 def feature_map(judged: Judged, material: Material, judging: IntArray) -> tuple[MapPoint, ...]:
-    """Place labelled examples by the two principal components of the chosen layers."""
+    """Place labelled examples by the two principal components of the chosen layers.
+
+    Words have several classes in every example and are not placed.
+    """
     task = material.task
+    if task.kind == "tagging":
+        return ()
     labelled = np.flatnonzero(task.labelled)
     # Ids are digests: their order is a sample that depends on neither seed nor order of files.
     rows = np.sort(labelled[np.argsort(task.examples.ids[labelled])[:MAPPED]])

@@ -171,14 +171,29 @@ class Drift(Record):
     layers: tuple[LayerDrift, ...]
 
 
+Mark = Literal["right", "missed", "wrong"]
+
+
+class Marked(Record):
+    """A span of a mistake's text: right, missed (true, not found) or wrong (found, not true)."""
+
+    start: int
+    end: int
+    label: str
+    mark: Mark
+
+
 class Mistake(Record):
-    """A confident mistake. `picture` is a path inside the run directory."""
+    """A confident mistake. `picture` is a path inside the run directory, `text` what the input
+    says, `spans` what was found in it or should have been."""
 
     name: str
     target: str
     predicted: str
     confidence: float
     picture: str | None = Field(None, pattern=r"^pictures/[0-9]+\.jpg$")
+    text: str = ""
+    spans: tuple[Marked, ...] = ()
 
 
 class MapPoint(Record):

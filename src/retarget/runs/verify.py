@@ -140,7 +140,9 @@ def verify(
 def _digest(model: Path) -> str:
     files = sorted(p for p in model.rglob("*") if p.is_file())
     told = [f"{p.relative_to(model)}={hash_file(p)}" for p in files]
-    libraries = [f"{name}={version(name)}" for name in ("torch", "timm", "numpy", "pillow")]
+    libraries = [
+        f"{name}={version(name)}" for name in ("torch", "timm", "transformers", "numpy", "pillow")
+    ]
     return hash_bytes(*(part.encode() for part in [sys.version, *libraries, *told]))
 
 
@@ -154,7 +156,7 @@ def predictions_of(folder: Path, inputs: Sequence[Path], store: FeatureStore) ->
 
     model = load_model(folder)
     encoders = tuple(map(resolve, encoder_uris(folder, model)))
-    task = open_task(list(inputs))
+    task = open_task(list(inputs), kind="tagging" if model.kind == "tagging" else None)
     return predict_task(model, encoders, task, store=store, engine="eager", device="cpu").values
 
 

@@ -59,6 +59,10 @@ class Study:
         """Rows that have a target."""
         return np.flatnonzero(self.task.labelled)
 
+    def examples_of(self, rows: IntArray) -> IntArray:
+        """Return which examples rows are of, each once, ascending where rows are words."""
+        return rows if self.owners is None else np.unique(self.owners[rows])
+
     def judging(self, places: IntArray | None = None) -> dict[str, Any]:
         """Return what judging takes of the judging rows, or of those at `places`: keywords of
         `gain` and, with the predictions, of all that judges."""

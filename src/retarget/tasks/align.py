@@ -1,6 +1,7 @@
 """Targets of one data set in the terms of a model that was fitted on another."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,8 @@ def align_targets(task: Task, kind: Kind, classes: Sequence[str]) -> Task:
     if kind == "regression":
         return task
     place = {name: i for i, name in enumerate(classes)}
+    if kind == "tagging":
+        return _known_spans(replace(task, classes=tuple(classes)), place)
     to_model = np.array([place.get(name, -1) for name in task.classes], dtype=np.int64)
     targets = task.examples.targets
     if kind == "classification":
@@ -40,6 +43,24 @@ def align_targets(task: Task, kind: Kind, classes: Sequence[str]) -> Task:
     examples = replace(task.examples, targets=moved)
     aligned = replace(task, classes=tuple(classes), examples=examples)
     return _left_out(aligned, known, [n for n in task.classes if n not in place])
+
+
+def _known_spans(task: Task, known: Mapping[str, int]) -> Task:
+    """Return a tagging task without the spans of types that the model doesn't know, named."""
+    examples, strange = task.examples, Counter[str]()
+    targets = np.empty(len(task), dtype=object)
+    for i, spans in enumerate(examples.targets):
+        targets[i] = tuple(span for span in spans if span.label in known)
+        strange.update(span.label for span in spans if span.label not in known)
+    task = replace(task, examples=replace(examples, targets=targets))
+    if not strange:
+        return task
+    named = ", ".join(f"{printable(name, 40)}: {n:,}" for name, n in strange.most_common(10))
+    what = (
+        f"{count(sum(strange.values()), 'span')} of types that the model doesn't know ({named}),"
+        " not judged."
+    )
+    return task.with_problems(Problem("ignored", tuple(strange), what))
 
 
 def _left_out(task: Task, known: "np.typing.NDArray[np.bool_]", strangers: list[str]) -> Task:
