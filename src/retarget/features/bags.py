@@ -46,3 +46,22 @@ def bag_of(inputs: Inputs) -> Bag | None:
         counter = CountVectorizer(analyzer=list, dtype=np.float32)
         families[name] = counter.fit_transform([one[name] for one in found])
     return Bag(families)
+
+
+def words_of(inputs: Inputs) -> Any:
+    """Return what words look like and stand beside: a sparse matrix (n words, features) of 0 and 1.
+
+    `None` where the modality has no words. Rows are the words of all inputs, in order.
+    """
+    split = LOADERS[inputs.modality].parts_of_words
+    if split is None or not len(inputs):
+        return None
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    def words() -> Iterator[list[str]]:
+        with progress("Looking at words", len(inputs), f"{inputs.modality}s") as meter:
+            for reference in inputs.references:
+                yield from split(modalities.load(inputs.modality, reference))
+                meter.advance()
+
+    return CountVectorizer(analyzer=list, dtype=np.float32, binary=True).fit_transform(words())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from retarget.core.config import BaselineName, FitConfig
 from retarget.core.progress import tell
 from retarget.core.text import count
-from retarget.features.bags import bag_of
+from retarget.features.bags import bag_of, words_of
 from retarget.features.material import Material
 from retarget.methods.finetune import STEP_PASSES
 from retarget.methods.schedule import epochs_for
@@ -16,6 +16,7 @@ from retarget.methods.tunings import FEW
 from retarget.selection.baselines import (
     Baseline,
     judge_bag,
+    judge_chain,
     judge_majority,
     judge_table,
     judge_tuning,
@@ -156,6 +157,8 @@ def judge_baselines(
         made.append(judge_table("pixels", study, material.tables([material.plain]), methods))
     if "tfidf" in wanted and (bag := bag_of(material.inputs())):
         made.append(judge_bag(study, bag))
+    if "crf" in wanted and (words := words_of(material.inputs())) is not None:
+        made.append(judge_chain(study, words))
     if "random" in wanted:
         random = next(uri for uri in material.features if uri.startswith("random:"))
         made.append(judge_table("random", study, material.tables([random]), methods))

@@ -1,21 +1,27 @@
 """Denominators of transfer gain: what one has without a pretrained model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from retarget.core.types import CLASSES, FloatArray
+from retarget.core.types import CLASSES, FloatArray, IntArray
 from retarget.evaluation.metrics import METRICS, score
 from retarget.features.bags import Bag
 from retarget.features.table import Table
 from retarget.methods.bag import fit_bag
 from retarget.methods.base import Labels, Method
+from retarget.methods.crf import SparseCrf, fit_sparse_crf
+from retarget.methods.losses import example_losses
 from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import candidates
 from retarget.selection.judge import Gathered, Reading, Study, judge
 from retarget.selection.select import refit
 from retarget.selection.tune import Pool, Workshop, attempt_tuning
+
+# Penalties of a CRF on words, strongest first.
+CHAIN_STRENGTHS = (1e-3, 1e-4, 2e-5, 5e-6)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,57 @@ def judge_bag(study: Study, bag: Bag) -> Baseline:
             made = model.predict(bag.take(study.protocol.judging[part.held_out]))
             predictions.put(part.held_out, made.reshape(-1, *predictions.values.shape[1:]))
     return Baseline("tfidf", predictions.values, evidence.score(found))
+
+
+def judge_chain(study: Study, words: Any) -> Baseline:
+    """Judge a linear-chain CRF on what words look like, its strength chosen on one inner fold.
+
+    `words` are the features of all words of the task (n, D), sparse.
+    """
+    predictions = Gathered(study)
+    sequences = study.owners
+    assert sequences is not None, "words have sequences"
+    for part in study.rounds():
+        evidence = study.evidence({}, part.rows)
+        learning, held = (np.flatnonzero((evidence.folds == 0) == is_held) for is_held in (0, 1))
+        path = _chains(words, study, part.rows[learning])
+        rows = part.rows[held]
+        judged = [
+            (model, strength, np.exp(model.log_marginals(words[rows], sequences[rows])))
+            for model, strength in path
+        ]
+        labels = evidence.labels.take(held)
+        losses = [float(example_losses(labels, shown).mean()) for _, _, shown in judged]
+        best = int(np.argmin(losses))
+        found = np.full((len(evidence.labels), evidence.labels.outputs), np.nan)
+        found[held] = judged[best][2]
+        if len(part.held_out):
+            *_, (model, _) = _chains(words, study, part.rows, judged[best][1])
+            rows = study.protocol.judging[part.held_out]
+            made = np.exp(model.log_marginals(words[rows], sequences[rows]))
+            predictions.put(part.held_out, made)
+    return Baseline("crf", predictions.values, evidence.score(found))
+
+
+def _chains(
+    words: Any, study: Study, rows: IntArray, last: float = CHAIN_STRENGTHS[-1]
+) -> Iterator[tuple[SparseCrf, float]]:
+    """Fit CRFs down the path of strengths, each from the one before."""
+    labels, model = study.labels.take(rows), None
+    assert labels.sequences is not None, "words have sequences"
+    for strength in CHAIN_STRENGTHS:
+        model = fit_sparse_crf(
+            words[rows],
+            labels.values.astype(np.int64),
+            labels.sequences,
+            labels.outputs,
+            strength,
+            start=model,
+            weights=labels.weights,
+        )
+        yield model, strength
+        if strength <= last:
+            return
 
 
 def strongest(baselines: Sequence[Baseline], metric: str) -> str:

@@ -14,7 +14,7 @@ from retarget.methods.tuning import TUNINGS, Tuning
 Asked = str | Mapping[str, Any]
 
 # `knn` is there by name; on frozen features it has not paid for its bank of examples.
-DEFAULT_METHODS = ("probe", "prototype")
+DEFAULT_METHODS = ("probe", "prototype", "crf")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from retarget.core.progress import progress
 from retarget.core.types import FloatArray, IntArray
-from retarget.selection.select import attempt
+from retarget.selection.select import MOST_JUDGED, attempt
 from retarget.selection.trials import Evidence, Trial
 
 # Share of the labels → how many draws: small draws vary more and cost less.
@@ -24,6 +24,7 @@ def measure_curve(
     settings are chosen anew.
     """
     generator = np.random.default_rng(seed)
+    evidence, _ = evidence.sample(MOST_JUDGED)
     folds = len(np.unique(evidence.folds))
     sizes: list[int] = []
     scores: list[list[float]] = []

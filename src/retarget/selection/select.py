@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from retarget.core.progress import progress
-from retarget.core.types import FloatArray, Pooling
+from retarget.core.types import FloatArray, IntArray, Pooling
 from retarget.evaluation.calibration import apply_temperature, fit_temperature
 from retarget.features.table import Table
 from retarget.methods.base import Head, Labels
@@ -21,6 +21,9 @@ from retarget.selection.trials import Evidence, Selection, Trial, luck, told_apa
 # How many of the best an average takes: one more for every so many labels. With fewer the lowest
 # losses are luck, and what an average takes whatever the evidence says does better.
 AVERAGED, LABELS_EACH = 3, 20
+# Of more rows, such as the words of many sentences, so many are compared; what is chosen is fitted
+# on all of them.
+MOST_JUDGED = 20_000
 ANCHORED = "probe"
 
 
@@ -34,6 +37,7 @@ def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = 
     Classification and Regression Trees).
     """
     trials: list[Trial] = []
+    whole, (evidence, rows) = evidence, evidence.sample(MOST_JUDGED)
     with progress("Judging candidates out of fold", len(candidates), "candidates") as meter:
         for uri in dict.fromkeys(c.source for c in candidates):
             own = [c for c in candidates if c.source == uri]
@@ -44,7 +48,19 @@ def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = 
             trials += judged
             if average and len(judged) > 1:
                 trials.append(_average(evidence, judged))
-    return choose(evidence, trials)
+    found = choose(evidence, trials)
+    return found if whole is evidence else _over_all(found, whole, rows)
+
+
+def _over_all(found: Selection, whole: Evidence, rows: IntArray) -> Selection:
+    """Return a choice that was made on a sample as one of all rows, of which those were judged."""
+    made: dict[int, Trial] = {}
+    for trial in found.trials:
+        predictions = np.full((len(whole.labels), trial.predictions.shape[1]), np.nan)
+        losses = np.full(len(whole.labels), np.nan)
+        predictions[rows], losses[rows] = trial.predictions, trial.losses
+        made[id(trial)] = replace(trial, predictions=predictions, losses=losses)
+    return replace(found, chosen=made[id(found.chosen)], trials=tuple(made.values()))
 
 
 def attempt(evidence: Evidence, candidate: Candidate) -> Trial:

@@ -98,6 +98,29 @@ class Evidence:
     metric: str
     rows: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
+    def sample(self, most: int, seed: int = 0) -> "tuple[Evidence, IntArray]":
+        """Return about `most` rows of the evidence, and which: whole units drawn at random.
+
+        All of them where there are no more.
+        """
+        n = len(self.labels)
+        if n <= most:
+            return self, np.arange(n)
+        order = np.random.default_rng(seed).permutation(int(self.units.max()) + 1)
+        drawn = order[np.cumsum(np.bincount(self.units)[order]) <= most]
+        rows = np.flatnonzero(np.isin(self.units, drawn if len(drawn) else order[:1]))
+        _, folds = np.unique(self.folds[rows], return_inverse=True)
+        _, units = np.unique(self.units[rows], return_inverse=True)
+        drawn_evidence = Evidence(
+            features={uri: table.take(rows) for uri, table in self.features.items()},
+            labels=self.labels.take(rows),
+            folds=folds.astype(np.int64),
+            units=units.astype(np.int64),
+            metric=self.metric,
+            rows=self.rows[rows],
+        )
+        return drawn_evidence, rows
+
     def score(self, predictions: FloatArray) -> float:
         """Return the headline metric of (n, K) out-of-fold probabilities or (n, 1) values.
 

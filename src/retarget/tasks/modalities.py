@@ -27,6 +27,7 @@ from retarget.tasks.texts import (
     refer_text,
     text_caption,
 )
+from retarget.tasks.word_parts import parts_of_words
 
 SEVERITIES = (1, 2, 3)
 # Part of the ids of corrupted examples: count up where any corruption comes to do something else.
@@ -52,6 +53,7 @@ class Loader:
         near: (n references, their ids) → (p, 2) int64 pairs i < j that are nearly the same and not
             equal; `None` where features must tell (see `neighbours.near_duplicates`).
         parts: input → countable parts by family, such as words; `None` where it has none.
+        parts_of_words: input with words → of each word what it looks like and stands beside.
         of_bytes: whether `identify` gives the hash of a file's bytes, which is remembered.
     """
 
@@ -69,6 +71,7 @@ class Loader:
     caption: Callable[[Any, int], str] = lambda reference, limit: ""
     near: Callable[[Sequence[Any], StrArray], IntArray] | None = None
     parts: Callable[[Any], Mapping[str, list[str]]] | None = None
+    parts_of_words: Callable[[Any], list[list[str]]] | None = None
     of_bytes: bool = False
 
 
@@ -97,6 +100,7 @@ LOADERS: dict[Modality, Loader] = {
         caption=text_caption,
         near=near_texts,
         parts=text_parts,
+        parts_of_words=parts_of_words,
     ),
 }
 

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from retarget.tasks.words import Worded
+
 AFFIXES = 4
 NEIGHBOURS = (-2, -1, 1, 2)
 
@@ -19,6 +21,11 @@ def word_features(words: Sequence[str]) -> list[list[str]]:
     lowered = [word.lower() for word in words]
     shapes = [_runs_cut(shape_of(word)) for word in words]
     return [_features(words, lowered, shapes, i) for i in range(len(words))]
+
+
+def parts_of_words(text: Worded) -> list[list[str]]:
+    """Return the features of every word of a text."""
+    return word_features([text.text[start:end] for start, end in text.words])
 
 
 def shape_of(word: str) -> str:
