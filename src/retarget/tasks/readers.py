@@ -37,6 +37,7 @@ class Rows:
         modalities: input name → modality.
         labels: targets as written; `None` where unlabelled.
         splits, groups, domains, weights: as written, or `None` for no such column.
+        kind: what the targets are, where the reader knows; read from them otherwise.
         target: the name of the target, which a regression is called by.
         problems: what was found wrong while reading.
         layout: one sentence without a full stop: how the data was read.
@@ -53,6 +54,7 @@ class Rows:
     groups: Sequence[Any] | None = None
     domains: Sequence[Any] | None = None
     weights: Sequence[Any] | None = None
+    kind: Kind | None = None
     target: str = "target"
     problems: tuple[Problem, ...] = ()
     layout: str = ""

@@ -18,7 +18,15 @@ from retarget.tasks.ledger import Identified, Trouble, identify_files
 from retarget.tasks.modalities import LOADERS, identify, load
 from retarget.tasks.pixels import AnyArray
 from retarget.tasks.readers import Asked, Rows
-from retarget.tasks.targets import as_number, class_name, is_missing, read_targets, similar_classes
+from retarget.tasks.tagged import as_tagging
+from retarget.tasks.targets import (
+    Targets,
+    as_number,
+    class_name,
+    is_missing,
+    read_targets,
+    similar_classes,
+)
 from retarget.tasks.task import Examples, Problem, Task
 
 SPLIT_WORDS: Mapping[str, str] = {
@@ -43,7 +51,7 @@ def build_task(rows: Rows, asked: Asked) -> Task:
     Raises `DataError` where nothing is left, where columns don't have one value an example, and,
     if `asked.strict`, at the first example that can't be read.
     """
-    rows = _with_columns_asked_for(rows, asked)
+    rows = as_tagging(_with_columns_asked_for(rows, asked), asked)
     ids, troubles = _identify(rows)
     if asked.strict:
         _insist(rows, troubles)
@@ -52,7 +60,7 @@ def build_task(rows: Rows, asked: Asked) -> Task:
     if not len(kept):
         raise DataError(_nothing_left(rows, problems))
     labels = [rows.labels[i] for i in kept]
-    targets = read_targets(labels, asked.kind, rows.target)
+    targets = _understood(labels, rows, asked)
     names = tuple(rows.names[i] for i in kept)
     splits, bad_splits = _splits(_column(rows.splits, kept), names)
     weights, bad_weights = _weights(_column(rows.weights, kept), names)
@@ -82,6 +90,13 @@ def build_task(rows: Rows, asked: Asked) -> Task:
         why=_sentence(f"{rows.why}; {targets.why}" if rows.why else targets.why),
         origin=rows.origin,
     )
+
+
+def _understood(labels: Sequence[Any], rows: Rows, asked: Asked) -> Targets:
+    if asked.kind is not None or rows.kind is None:
+        return read_targets(labels, asked.kind, rows.target)
+    why = "the targets are spans of text" if rows.kind == "tagging" else ""
+    return replace(read_targets(labels, rows.kind, rows.target), why=why)
 
 
 def _with_columns_asked_for(rows: Rows, asked: Asked) -> Rows:
@@ -246,7 +261,8 @@ def _bad_targets(
     labels: Sequence[Any], bad: Sequence[int], names: Sequence[str], kind: str
 ) -> Problem:
     shown = printable(repr(labels[bad[0]]), 60)
-    wanted = "a number" if kind == "regression" else "one class"
+    others = {"regression": "a number", "tagging": "a list of (start, end, label)"}
+    wanted = others.get(kind, "one class")
     return Problem(
         "bad-target",
         tuple(names[i] for i in bad),

@@ -39,14 +39,22 @@ def read_table(path: Path) -> Table:
     """
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
+    text, problems = read_lines(path)
+    parse = FORMATS[path.suffix.lower()]
+    table = parse(text, path)
+    return Table(table.columns, table.places, (*problems, *table.problems), table.repeated)
+
+
+def read_lines(path: Path) -> tuple[str, list[Problem]]:
+    """Return a file as text, and its lines that were in another encoding.
+
+    Raises `DataError` where it can't be read, or is no text.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{_shown(path)} can't be read ({error.strerror}).") from error
-    text, problems = _decoded(data, path)
-    parse = FORMATS[path.suffix.lower()]
-    table = parse(text, path)
-    return Table(table.columns, table.places, (*problems, *table.problems), table.repeated)
+    return _decoded(data, path)
 
 
 def peek_columns(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,229 @@
+"""Rows of a tagging task: texts become texts with words, and spans come to lie on words.
+
+Spans that people drew seldom begin and end with words. One rule settles them all: a span is
+widened to the words that it shares a character with, which also takes white space off its ends;
+one outside of its text, or without a word, is left out; of two that overlap the longer stays, of
+two as long the earlier. What was changed is counted and named, one problem a kind.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from retarget.core.errors import UnreadableInput
+from retarget.core.text import count, printable
+from retarget.tasks.modalities import Corrupted
+from retarget.tasks.readers import Asked, Rows
+from retarget.tasks.tags import chunks, detect_scheme, on_words, plain_chunks, read_tag
+from retarget.tasks.targets import as_spans, is_missing, kind_of
+from retarget.tasks.task import Problem
+from retarget.tasks.texts import as_text, load_text
+from retarget.tasks.words import Span, Worded, worded
+
+Change = Literal["trimmed", "widened", "outside", "empty", "overlapping"]
+
+_TOLD: Mapping[Change, tuple[str, str]] = {
+    "trimmed": (
+        "with white space or other invisible characters at an end",
+        "They were trimmed to the words in them.",
+    ),
+    "widened": (
+        "that end inside of a word",
+        "They were widened to whole words.",
+    ),
+    "outside": (
+        "outside of their text",
+        "They were left out. Offsets count characters from 0, and the end is behind the last one.",
+    ),
+    "empty": (
+        "without a word",
+        "They were left out.",
+    ),
+    "overlapping": (
+        "that overlap another",
+        "A word has one tag, so the longer one was kept, of two as long the earlier.",
+    ),
+}
+
+
+@dataclass
+class _Changes:
+    """What was done to spans: kind of change → (name of the example, what the span says)."""
+
+    found: dict[Change, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def note(self, change: Change, name: str, text: str, span: Span) -> None:
+        """Remember one change."""
+        shown = printable(f"{text[max(span.start, 0) : span.end]!r} as {span.label}", 60)
+        self.found.setdefault(change, []).append((name, shown))
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return one problem for each kind of change."""
+        problems = []
+        for change, (what, done) in _TOLD.items():
+            if change in self.found:
+                named = self.found[change]
+                where, example = named[0]
+                problems.append(
+                    Problem(
+                        "bad-target",
+                        tuple(dict.fromkeys(name for name, _ in named)),
+                        f"{count(len(named), 'span')} {what} (such as {example},"
+                        f" {printable(where)}). {done}",
+                    )
+                )
+        return tuple(problems)
+
+
+def as_tagging(rows: Rows, asked: Asked) -> Rows:
+    """Return rows of a tagging task with `Worded` texts and settled spans; others as they are.
+
+    Rows are of tagging where that was asked for or a reader said so; else where labels are lists
+    of (start, end, label); else where every text is a list of tokens and every label a list of as
+    many tags. Lists of tokens become texts with a space between two.
+    """
+    if dict(rows.modalities) != {"text": "text"}:
+        return rows
+    kind = asked.kind or rows.kind
+    tokens = _are_tagged_tokens(rows.inputs["text"], rows.labels)
+    if kind not in (None, "tagging"):
+        return rows
+    if kind is None and not tokens:
+        kind = kind_of([label for label in rows.labels if not is_missing(label)])[0]
+        if kind != "tagging":
+            return rows
+    texts = [_with_words(reference) for reference in rows.inputs["text"]]
+    labels = _spans_of_tags(rows.inputs["text"], texts, rows.labels)
+    changes = _Changes()
+    settled = [
+        _settled(text, label, name, changes)
+        for text, label, name in zip(texts, labels, rows.names, strict=True)
+    ]
+    return replace(
+        rows,
+        inputs={"text": texts},
+        labels=settled,
+        kind="tagging",
+        problems=(*rows.problems, *changes.problems()),
+    )
+
+
+def settle(
+    text: Worded, spans: Iterable[Span]
+) -> tuple[tuple[Span, ...], list[tuple[Change, Span]]]:
+    """Return spans on whole words, in order and apart, and what was changed, by the rule above."""
+    changed: list[tuple[Change, Span]] = []
+    moved: dict[Span, Span] = {}
+    for span in spans:
+        if not 0 <= span.start <= span.end <= len(text.text):
+            changed.append(("outside", span))
+            continue
+        inside = [word for word in text.words if word[1] > span.start and word[0] < span.end]
+        if not inside:
+            changed.append(("empty", span))
+            continue
+        on = Span(inside[0][0], inside[-1][1], span.label)
+        if on.start < span.start or on.end > span.end:
+            changed.append(("widened", span))
+        elif on != span:
+            changed.append(("trimmed", span))
+        moved.setdefault(on, span)
+    kept: list[Span] = []
+    for on in sorted(moved, key=lambda one: (one.start - one.end, one)):
+        if any(on.start < other.end and other.start < on.end for other in kept):
+            changed.append(("overlapping", moved[on]))
+        else:
+            kept.append(on)
+    return tuple(sorted(kept)), changed
+
+
+def from_tokens(tokens: Sequence[str]) -> Worded:
+    """Return a text of tokens with a space between two; its words are the tokens that show."""
+    words = []
+    start = 0
+    for token in tokens:
+        if token.strip():
+            words.append((start, start + len(token)))
+        start += len(token) + 1
+    return Worded(" ".join(tokens), tuple(words))
+
+
+def _with_words(reference: Any) -> Any:
+    """Return a reference with its words; what can't be read stays, and identifying it says why."""
+    if isinstance(reference, Corrupted):
+        return replace(reference, reference=_with_words(reference.reference))
+    if _is_tokens(reference):
+        reference = from_tokens([as_text(token) for token in reference])
+    try:
+        text = load_text(reference)
+    except UnreadableInput:
+        return reference
+    return text if isinstance(text, tuple) else worded(text)
+
+
+def _settled(reference: Any, label: Any, name: str, changes: _Changes) -> Any:
+    """Return the settled spans of one example; a label that is no spans as it is."""
+    while isinstance(reference, Corrupted):
+        reference = reference.reference
+    spans = None if is_missing(label) else as_spans(label)
+    if spans is None or not isinstance(reference, Worded):
+        return label
+    kept, changed = settle(reference, spans)
+    for change, span in changed:
+        changes.note(change, name, reference.text, span)
+    return kept
+
+
+def _is_tokens(reference: Any) -> bool:
+    return (
+        isinstance(reference, (list, tuple))
+        and len(reference) > 0
+        and all(isinstance(token, str) for token in reference)
+    )
+
+
+def _are_tagged_tokens(references: Sequence[Any], labels: Sequence[Any]) -> bool:
+    """Whether all texts are lists of tokens, and labels lists of as many tags.
+
+    Pairs of texts with two labels each look alike, so among lists of two alone tags must have
+    the form of tags.
+    """
+    if not all(map(_is_tokens, references)):
+        return False
+    told = [
+        (reference, label)
+        for reference, label in zip(references, labels, strict=True)
+        if not is_missing(label)
+    ]
+    if not told or not all(
+        _is_tokens(label) and len(label) == len(reference) for reference, label in told
+    ):
+        return False
+    tags = (tag for _, label in told for tag in label)
+    return any(len(reference) != 2 for reference in references) or all(map(read_tag, tags))
+
+
+def _spans_of_tags(
+    references: Sequence[Any], texts: Sequence[Any], labels: Sequence[Any]
+) -> Sequence[Any]:
+    """Return labels that are lists of tags, one a word, as spans; others as they are."""
+    places = [
+        i
+        for i, (reference, text, label) in enumerate(zip(references, texts, labels, strict=True))
+        if isinstance(text, Worded)
+        and _is_tokens(label)
+        and len(label) == (len(reference) if _is_tokens(reference) else len(text.words))
+    ]
+    if not places:
+        return labels
+    visible = {i: _visible(references[i], labels[i]) for i in places}
+    read = plain_chunks if detect_scheme(visible.values()) == "plain" else chunks
+    spans = {i: on_words(texts[i].words, read(visible[i])) for i in places}
+    return [spans.get(i, label) for i, label in enumerate(labels)]
+
+
+def _visible(reference: Any, tags: Sequence[str]) -> Sequence[str]:
+    """Return the tags of tokens that show, which alone are words."""
+    if not _is_tokens(reference):
+        return tags
+    return [tag for token, tag in zip(reference, tags, strict=True) if token.strip()]
