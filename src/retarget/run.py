@@ -1,6 +1,6 @@
 """`Run`: a run directory in the hand: its record, its model, its report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from html import escape
@@ -16,7 +16,12 @@ from retarget.evaluation.results import Evaluation
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel, load_model
 from retarget.runs.directory import MODEL, REPORT, encoder_uris, read_record
-from retarget.runs.predict import Predictions, predict_inputs, predict_readable
+from retarget.runs.predict import (
+    Predictions,
+    predict_inputs,
+    predict_lines,
+    predict_readable,
+)
 from retarget.runs.schema import RunRecord
 from retarget.sources.registry import resolve
 from retarget.sources.source import Source
@@ -50,10 +55,11 @@ class Run:
         return tuple(map(resolve, encoder_uris(self.folder / MODEL, self.model)))
 
     def predict(self, inputs: Any, *, engine: str = "auto", device: str = "auto") -> Predictions:
-        """Predict files, folders, pictures or arrays.
+        """Predict files, folders, tables, pictures, arrays or texts.
 
         Args:
-            inputs: a folder, a file, or a sequence of paths, PIL images or arrays.
+            inputs: a folder, a table, a file, or a sequence of paths, PIL images or arrays, or
+                of texts or pairs of texts: where a run is on texts, a string is one.
             engine: how the encoder is run.
             device: where.
 
@@ -73,6 +79,8 @@ class Run:
             values=np.concatenate([part.values for part in parts]),
             classes=self.model.classes,
             problems=tuple(problem for part in parts for problem in part.problems),
+            spans=tuple(spans for part in parts for spans in part.spans),
+            texts=tuple(text for part in parts for text in part.texts),
         )
 
     def stream(
@@ -81,6 +89,18 @@ class Run:
         """Predict as `predict` does, a thousand inputs at a time."""
         return predict_inputs(
             self.model, self.encoders, inputs, store=FeatureStore(), engine=engine, device=device
+        )
+
+    def stream_lines(
+        self, lines: Iterable[str], *, engine: str = "auto", device: str = "auto"
+    ) -> Iterator[Predictions]:
+        """Predict lines, a thousand at a time: each the path of a picture, or a text.
+
+        A tab between two texts makes them a pair; a JSON object is its `text` and `text_b`. Lines
+        without anything are passed over.
+        """
+        return predict_lines(
+            self.model, self.encoders, lines, store=FeatureStore(), engine=engine, device=device
         )
 
     def evaluate(self, data: Any, **options: Any) -> Evaluation:

@@ -1,10 +1,10 @@
 """What is done with a run: `predict`, `evaluate`, `report`, `compare`, `export`."""
 
+import io
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from retarget.cli import options
 from retarget.cli.output import console, say, say_json, shown_progress
 from retarget.core.errors import UsageError
 from retarget.core.text import count
+
+if TYPE_CHECKING:
+    from retarget.run import Run
+    from retarget.runs.predict import Predictions
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +28,10 @@ def predict(
     run: options.RunFolder,
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT", help="Files, folders, or - for files listed on stdin."),
+        typer.Argument(
+            metavar="INPUT",
+            help="Files, folders or tables; - for stdin, a file's path or a text a line.",
+        ),
     ],
     format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
     top: Annotated[int, typer.Option("--top", help="How many classes to name.", min=1)] = 3,
@@ -39,22 +46,21 @@ def predict(
     if format not in ("jsonl", "csv"):
         raise UsageError(f"--format {format!r}: choose jsonl or csv.")
     opened = api.load_run(run)
-    told = {"engine": engine or "auto", "device": device or "auto"}
+    parts = _predicted(opened, inputs, engine=engine or "auto", device=device or "auto")
     documents: list[dict[str, Any]] = []
     predicted = failed = 0
-    for number, chunk in enumerate(_chunks(inputs)):
-        for part in opened.stream(chunk, **told):
-            records = prediction_records(part, top)
-            predicted += len(part.names)
-            failed += sum(len(p.where) for p in part.problems if p.left_out)
-            if json:
-                documents += records
-            elif format == "csv":
-                sys.stdout.write(csv_rows(records, top, header=number == 0))
-            else:
-                for record in records:
-                    say_json(record)
-            sys.stdout.flush()
+    for number, part in enumerate(parts):
+        records = prediction_records(part, top)
+        predicted += len(part.names)
+        failed += sum(len(p.where) for p in part.problems if p.left_out)
+        if json:
+            documents += records
+        elif format == "csv":
+            sys.stdout.write(csv_rows(records, opened.model.kind, top, header=number == 0))
+        else:
+            for record in records:
+                say_json(record)
+        sys.stdout.flush()
     if json:
         say_json({"run": run, "predictions": documents})
     if failed:
@@ -148,17 +154,24 @@ def export(
     say(f"Next: python {made.folder / 'example.py'} PICTURE")
 
 
-def _chunks(inputs: list[str]) -> Iterator[Any]:
-    """Yield folders one by one, files together, and standard input a thousand lines at a time."""
+def _predicted(run: "Run", inputs: list[str], **how: str) -> "Iterator[Predictions]":
+    """Yield predictions of folders and tables one by one, files together, and standard input."""
+    from retarget.tasks.open import holds_examples
+
     files: list[Path] = []
     for name in inputs:
         if name == "-":
-            lines = (Path(line.rstrip("\r\n")) for line in sys.stdin if line.strip())
-            while some := list(islice(lines, 1_000)):
-                yield some
-        elif Path(name).is_dir():
-            yield Path(name)
+            yield from run.stream_lines(_lines(), **how)
+        elif holds_examples(Path(name)):
+            yield from run.stream(Path(name), **how)
         else:
             files.append(Path(name))
     if files:
-        yield files
+        yield from run.stream(files, **how)
+
+
+def _lines() -> Iterator[str]:
+    """Give the lines of standard input; bytes that are no text there go through as they are."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    yield from sys.stdin or ()

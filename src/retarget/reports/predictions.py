@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from retarget.runs.predict import Predictions
+from retarget.core.types import Kind
+from retarget.runs.predict import Called, Predictions
 
 # What spreadsheets take for a formula when a cell starts with it.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -16,17 +17,25 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def prediction_records(predictions: Predictions, top: int) -> list[dict[str, Any]]:
     """Return one record an input: `label` and `top` classes with probabilities, or `value`.
 
-    Inputs that could not be read come last, each with its `error`.
+    Of tagging it has the `text` and its `spans`. Inputs that could not be read come last, each
+    with its `error`.
     """
-    if predictions.values.ndim == 1:
-        records: list[dict[str, Any]] = [
+    found = predictions
+    records: list[dict[str, Any]]
+    if found.texts:
+        records = [
+            {"input": name, "text": text, "spans": [span._asdict() for span in spans]}
+            for name, text, spans in zip(found.names, found.texts, found.spans, strict=True)
+        ]
+    elif found.values.ndim == 1:
+        records = [
             {"input": name, "value": float(value)}
-            for name, value in zip(predictions.names, predictions.values, strict=True)
+            for name, value in zip(found.names, found.values, strict=True)
         ]
     else:
         records = [
-            {"input": name, "label": found[0]["class"], "top": found}
-            for name, found in zip(predictions.names, _ranked(predictions, top), strict=True)
+            {"input": name, "label": ranked[0]["class"], "top": ranked}
+            for name, ranked in zip(found.names, _ranked(found, top), strict=True)
         ]
     failed = [
         {"input": name, "error": problem.what}
@@ -37,21 +46,39 @@ def prediction_records(predictions: Predictions, top: int) -> list[dict[str, Any
     return records + failed
 
 
-def csv_rows(records: Sequence[dict[str, Any]], top: int, header: bool) -> str:
-    """Return records as CSV: input, value or label and `top` classes, error."""
+def csv_rows(records: Sequence[dict[str, Any]], kind: Kind, top: int, header: bool) -> str:
+    """Return records as CSV: input, value or label and `top` classes, error.
+
+    Of tagging a row is a span: input, start, end, label, text, probability, error.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    columns = [f"{what}_{i + 1}" for i in range(top) for what in ("class", "probability")]
     if header:
-        writer.writerow(["input", "prediction", *columns, "error"])
+        scored = [f"{what}_{i + 1}" for i in range(top) for what in ("class", "probability")]
+        columns = Called._fields if kind == "tagging" else ("prediction", *scored)
+        writer.writerow(["input", *columns, "error"])
     for record in records:
-        cells: list[Any] = [""] * (2 * top)
-        for i, item in enumerate(record.get("top", [])):
-            cells[2 * i : 2 * i + 2] = [item["class"], f"{item['probability']:.6g}"]
-        predicted = record.get("label", record.get("value", ""))
-        row = [record["input"], predicted, *cells, record.get("error", "")]
-        writer.writerow([_inert(cell) for cell in row])
+        rows = _span_rows(record) if kind == "tagging" else [_row(record, top)]
+        for row in rows:
+            writer.writerow([_inert(cell) for cell in row])
     return stream.getvalue()
+
+
+def _row(record: dict[str, Any], top: int) -> list[Any]:
+    cells: list[Any] = [""] * (2 * top)
+    for i, item in enumerate(record.get("top", [])):
+        cells[2 * i : 2 * i + 2] = [item["class"], f"{item['probability']:.6g}"]
+    predicted = record.get("label", record.get("value", ""))
+    return [record["input"], predicted, *cells, record.get("error", "")]
+
+
+def _span_rows(record: dict[str, Any]) -> list[list[Any]]:
+    if "error" in record:
+        return [[record["input"], *[""] * len(Called._fields), record["error"]]]
+    return [
+        [record["input"], *({**span, "probability": f"{span['probability']:.6g}"}).values(), ""]
+        for span in record["spans"]
+    ]
 
 
 def _ranked(predictions: Predictions, top: int) -> list[list[dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,15 +10,18 @@ import numpy as np
 
 from retarget.core.errors import DataError, SourceError
 from retarget.core.text import printable
-from retarget.core.types import FloatArray, IntArray
+from retarget.core.types import FloatArray, IntArray, Kind, Modality
 from retarget.evaluation.decoding import allowed, decode
 from retarget.features.extract import extract
 from retarget.features.features import Features
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel
 from retarget.sources.source import Source
-from retarget.tasks.memory import references_of
-from retarget.tasks.open import open_task
+from retarget.tasks.memory import names_of, references_of
+from retarget.tasks.modalities import LOADERS
+from retarget.tasks.open import holds_examples, open_task
+from retarget.tasks.readers import Asked, Rows
+from retarget.tasks.rows import build_task
 from retarget.tasks.tags import to_spans
 from retarget.tasks.task import Problem, Task
 from retarget.tasks.tree import readable as readable_name
@@ -50,6 +54,7 @@ class Predictions:
         classes: names of the columns.
         problems: the inputs that were left out, with reasons.
         spans: of tagging, what was found in each input.
+        texts: of tagging, what each input says; spans count its characters.
     """
 
     names: tuple[str, ...]
@@ -57,6 +62,7 @@ class Predictions:
     classes: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
     spans: tuple[tuple[Called, ...], ...] = ()
+    texts: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,7 +100,8 @@ def predict_task(
     found = predict_readable(model, encoders, task, store=store, engine=engine, device=device)
     examples, problems = found.task.examples, found.task.problems
     spans = called(found, model.classes)
-    return Predictions(examples.names, found.values, model.classes, problems, spans)
+    texts = tuple(text.text for text in _texts(found)) if found.owners is not None else ()
+    return Predictions(examples.names, found.values, model.classes, problems, spans, texts)
 
 
 def predict_readable(
@@ -125,12 +132,16 @@ def called(found: Found, classes: Sequence[str]) -> tuple[tuple[Called, ...], ..
     if found.owners is None:
         return ()
     tags = decode(np.log(np.maximum(found.values, TINY)), found.owners, allowed(classes))
-    ((_, references),) = found.task.examples.inputs.items()
     starts = np.searchsorted(found.owners, np.arange(len(found.task) + 1))
     return tuple(
-        _spans(worded(reference), tags[a:b], found.values[a:b], classes)
-        for reference, a, b in zip(references, starts[:-1], starts[1:], strict=True)
+        _spans(text, tags[a:b], found.values[a:b], classes)
+        for text, a, b in zip(_texts(found), starts[:-1], starts[1:], strict=True)
     )
+
+
+def _texts(found: Found) -> list[Worded]:
+    ((_, references),) = found.task.examples.inputs.items()
+    return [worded(reference) for reference in references]
 
 
 def _spans(
@@ -158,33 +169,98 @@ def predict_inputs(
     engine: str = "auto",
     device: str = "auto",
 ) -> Iterator[Predictions]:
-    """Predict a folder, or files, arrays, pictures or texts, a thousand at a time.
+    """Predict a folder, a table, or files, arrays, pictures or texts, a thousand at a time.
 
-    A string is what the encoders' loader takes it for: the path of a picture, or a text. Of files
-    that are all missing or broken the problems are yielded: a stream goes on.
+    A string in a list is what the encoders' loader takes it for: the path of a picture, or a
+    text. One that stands alone is a path where it names something. Of inputs none of which can be
+    read the problems are yielded: a stream goes on.
     """
     told: dict[str, Any] = {"store": store, "engine": engine, "device": device}
-    kind = model.kind if model.kind == "tagging" else None
-    if isinstance(inputs, str | Path) and Path(inputs).is_dir():
-        task = open_task(inputs, kind=kind)
+    path = _existing(inputs)
+    if path is not None and holds_examples(path):
+        task = open_task(path, kind=_kind(model))
         for i in range(0, len(task), CHUNK):
             rows = np.arange(i, min(i + CHUNK, len(task)))
             yield predict_task(model, encoders, task.take(rows), **told)
         return
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Path)
-    listed = references_of(encoders[0].facts.modality, inputs if several else [inputs])
-    for i in range(0, len(listed), CHUNK):
-        part = listed[i : i + CHUNK]
+    listed = inputs if several else [inputs if path is None else path]
+    modality = encoders[0].facts.modality
+    references = references_of(modality, listed)
+    named = zip(references, names_of(references), strict=True)
+    yield from _predict_named(model, encoders, modality, named, told)
+
+
+def predict_lines(
+    model: TransferModel,
+    encoders: Sequence[Source],
+    lines: Iterable[str],
+    *,
+    store: FeatureStore,
+    engine: str = "auto",
+    device: str = "auto",
+) -> Iterator[Predictions]:
+    """Predict what lines of standard input stand for, a thousand at a time; see `Loader.of_line`.
+
+    Lines without anything are passed over. Of tagging every line is one text as it stands.
+    """
+    told: dict[str, Any] = {"store": store, "engine": engine, "device": device}
+    modality = encoders[0].facts.modality
+    loader = LOADERS[modality]
+    read = loader.refer if model.kind == "tagging" else loader.of_line
+    asked = (
+        (read(line.rstrip("\r\n")), number)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    )
+    named = (
+        (one, readable_name(str(one)) if isinstance(one, Path) else f"line {number}")
+        for one, number in asked
+    )
+    yield from _predict_named(model, encoders, modality, named, told)
+
+
+def _predict_named(
+    model: TransferModel,
+    encoders: Sequence[Source],
+    modality: Modality,
+    named: Iterable[tuple[Any, str]],
+    told: dict[str, Any],
+) -> Iterator[Predictions]:
+    """Predict references with their names, a thousand at a time."""
+    waiting = iter(named)
+    while part := list(islice(waiting, CHUNK)):
+        names = tuple(name for _, name in part)
+        rows = Rows(
+            name="what was given",
+            names=names,
+            inputs={modality: [reference for reference, _ in part]},
+            modalities={modality: modality},
+            labels=[None] * len(part),
+        )
         try:
-            task = open_task(part, kind=kind)
+            task = build_task(rows, Asked(kind=_kind(model)))
         except DataError as error:
-            if not all(isinstance(item, str | Path) for item in part):
-                raise
-            names = tuple(readable_name(str(item)) for item in part)
             problem = Problem("unreadable", names, str(error), left_out=True)
             yield Predictions((), _nothing(model), model.classes, (problem,))
         else:
             yield predict_task(model, encoders, task, **told)
+
+
+def _kind(model: TransferModel) -> Kind | None:
+    """Return the kind that a task without targets needs to be told."""
+    return "tagging" if model.kind == "tagging" else None
+
+
+def _existing(inputs: Any) -> Path | None:
+    """Return the path that one string or path is, where there is something."""
+    if not isinstance(inputs, str | Path):
+        return None
+    path = Path(inputs).expanduser()
+    try:
+        return path if path.exists() else None
+    except (OSError, ValueError):  # too long, or with a NUL: a text
+        return None
 
 
 def _nothing(model: TransferModel) -> FloatArray:

@@ -26,6 +26,7 @@ from retarget.tasks.texts import (
     no_picture,
     refer_text,
     text_caption,
+    text_of_line,
 )
 from retarget.tasks.word_parts import parts_of_words
 
@@ -49,6 +50,7 @@ class Loader:
         noun: what one input is called.
         version: names what can be read; unreadable inputs are remembered under it.
         refer: value handed in memory → its reference.
+        of_line: line of standard input, without its end → the reference that it stands for.
         caption: (reference, characters) → what a report shows of it in words.
         near: (n references, their ids) → (p, 2) int64 pairs i < j that are nearly the same and not
             equal; `None` where features must tell (see `neighbours.near_duplicates`).
@@ -68,6 +70,7 @@ class Loader:
     noun: str = "example"
     version: str = "1"
     refer: Callable[[Any], Any] = lambda value: value
+    of_line: Callable[[str], Any] = Path
     caption: Callable[[Any, int], str] = lambda reference, limit: ""
     near: Callable[[Sequence[Any], StrArray], IntArray] | None = None
     parts: Callable[[Any], Mapping[str, list[str]]] | None = None
@@ -97,6 +100,7 @@ LOADERS: dict[Modality, Loader] = {
         TEXT_CORRUPTIONS,
         noun="text",
         refer=refer_text,
+        of_line=text_of_line,
         caption=text_caption,
         near=near_texts,
         parts=text_parts,

@@ -91,6 +91,14 @@ def reader_for(data: Any, asked: Asked) -> Reader:
     raise DataError(_not_read(data))
 
 
+def holds_examples(path: Path) -> bool:
+    """Whether a path is a folder or a table of examples, not one input by itself, or nothing."""
+    try:
+        return reader_for(path, Asked()).name != "list"
+    except DataError:
+        return False
+
+
 def _not_read(data: Any) -> str:
     wanted = "a folder of pictures or texts, or a table (CSV, TSV, JSONL, Parquet)"
     if not isinstance(data, Path):

@@ -191,6 +191,25 @@ def refer_text(value: Any) -> Any:
     return as_text(value)
 
 
+def text_of_line(line: str) -> Any:
+    """Return the text, or the pair, that one line of standard input holds.
+
+    A tab between two texts makes them a pair. A JSON object with `text`, and perhaps `text_b`, is
+    what it says, so that texts of several lines fit on one. Bytes that were not UTF-8 are read
+    as Windows-1252.
+    """
+    line = decode(line.encode("utf-8", "surrogateescape")).text
+    if line.startswith("{"):
+        try:
+            written = json.loads(line)
+        except (ValueError, RecursionError):
+            written = None
+        if isinstance(written, dict) and isinstance(written.get("text"), str):
+            return refer_text(written)
+    first, _, second = line.partition("\t")
+    return (first, second) if first.strip() and second.strip() else line
+
+
 def as_text(value: Any) -> Any:
     """Return one cell of a table as text; what can't be one stays what it is."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
