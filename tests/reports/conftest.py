@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -34,13 +35,19 @@ from retarget.runs.schema import (
     Trial,
 )
 
-_spec = importlib.util.spec_from_file_location(
-    "retarget_tests_tuned", Path(__file__).parent / "tuned.py"
-)
-assert _spec
-assert _spec.loader
-_tuned = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_tuned)
+
+def _beside(name: str) -> ModuleType:
+    """Return a module of this folder, whose files don't import each other by name."""
+    path = Path(__file__).parent / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"retarget_tests_{name}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_tuned, _language = _beside("tuned"), _beside("language")
 
 CLASSES = (
     "apple", "avocado", "banana", "blueberries", "cherries", "coconut", "grapes", "kiwi fruit",
@@ -391,6 +398,18 @@ def build_tuned() -> RunRecord:
     return made
 
 
+def build_texts() -> RunRecord:
+    """A record of a task on texts, some of them strange."""
+    made: RunRecord = _language.with_texts(build(), (_language.SENTENCE, *_language.STRANGE))
+    return made
+
+
+def build_tags() -> RunRecord:
+    """A record of a tagging task."""
+    made: RunRecord = _language.with_tags(build(), _language.STRANGE)
+    return made
+
+
 BUILDERS: dict[str, Callable[[], RunRecord]] = {
     "classification": build,
     "regression": build_regression,
@@ -399,6 +418,8 @@ BUILDERS: dict[str, Callable[[], RunRecord]] = {
     "bare": build_bare,
     "many": build_many,
     "tuned": build_tuned,
+    "texts": build_texts,
+    "tags": build_tags,
 }
 
 

@@ -13,7 +13,17 @@ from retarget.reports import drift, html, numbers
 from retarget.runs.schema import RunRecord
 
 VOID = {"meta", "img", "wbr", "br"}
-KINDS = ("classification", "regression", "multilabel", "hostile", "bare", "many", "tuned")
+KINDS = (
+    "classification",
+    "regression",
+    "multilabel",
+    "hostile",
+    "bare",
+    "many",
+    "tuned",
+    "texts",
+    "tags",
+)
 
 
 class Page(HTMLParser):
@@ -204,7 +214,7 @@ def test_problems_are_counted_and_named(record: RunRecord, pages: dict[str, str]
     for problem in record.task.problems:
         assert problem.what in text
         assert all(place in text for place in problem.where)
-    assert "Duplicates 64 images, 64 left out" in text
+    assert "Duplicates 64 pictures, 64 left out" in text
     assert "50 of 64 named" in text
 
 
@@ -290,3 +300,34 @@ def test_lone_surrogates_in_names_are_written_as_escapes(record: RunRecord, tmp_
     task = record.task.model_copy(update={"name": "bad\udcff name"})
     path = html.write(record.model_copy(update={"task": task}), None, tmp_path / "r.html")
     assert "bad\\udcff name" in path.read_text(encoding="utf-8")
+
+
+def test_texts_of_mistakes_stand_where_there_is_no_picture(
+    records: dict[str, RunRecord], pages: dict[str, str]
+) -> None:
+    page = Page(pages["texts"])
+    assert "no picture" not in page.text
+    assert records["texts"].mistakes[0].text in page.text
+    assert "confidence 0.99" in page.text
+
+
+def test_tagging_is_told_in_entities_sentences_and_words(pages: dict[str, str]) -> None:
+    page = Page(pages["tags"])
+    for said in (
+        "1,000 sentences, 18,000 words · 3 types of entities",
+        "Entity F1",
+        "on 300 sentences that chose nothing",
+        "By type of entity worst first",
+        "Entities seen before, and others",
+        "counts of entities whose words were found",
+        "of words",
+        "labelled sentences (log scale)",
+        "a CRF on words",
+        "Ada Lovelace person",
+        "London location, missed",
+        "1 right, 2 missed, 1 wrong",
+    ):
+        assert said in page.text
+    assert "map" not in {attrs.get("id") for _, attrs in page.tags}
+    marks = {attrs["class"] for attrs in page.all("mark")}
+    assert marks == {"right", "missed", "wrong", "wrong missed"}

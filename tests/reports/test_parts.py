@@ -60,3 +60,14 @@ def test_parts_without_any_metric_make_a_table_all_the_same() -> None:
     nothing = Part("x", 3, {"accuracy": Estimate(math.nan, math.nan, math.nan)})
     (table,) = parts.tables(replace(TEST, per_class=(nothing, Part("y", 1, {}))))
     assert [p.name for p in table.shown] == ["x", "y"]
+
+
+def test_types_of_entities_are_sorted_by_f1_and_seen_ones_come_first() -> None:
+    types = (_part("a", precision=0.9, f1=0.8), _part("b", precision=0.1, f1=0.2), _part("c"))
+    novelty = (_part("seen", recall=0.9), _part("unseen", recall=0.3))
+    test = replace(TEST, metric="entity_f1", per_class=types, per_novelty=novelty)
+    by_type, seen = parts.tables(test, "tagging")
+    assert [p.name for p in by_type.shown] == ["b", "a", "c"]
+    assert (by_type.main, by_type.counted, by_type.note) == ("f1", "entities", "worst first")
+    assert [p.name for p in seen.shown] == ["seen", "unseen"]
+    assert seen.note == ""

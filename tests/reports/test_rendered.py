@@ -132,7 +132,17 @@ def pages(
     }
 
 
-KINDS = ("classification", "regression", "multilabel", "hostile", "bare", "many", "tuned")
+KINDS = (
+    "classification",
+    "regression",
+    "multilabel",
+    "hostile",
+    "bare",
+    "many",
+    "tuned",
+    "texts",
+    "tags",
+)
 WIDTHS = (320, 390, 1280)
 
 OVERFLOWING = """
@@ -241,7 +251,7 @@ def test_words_about_trainings_are_larger_still(browser: Browser, pages: dict[st
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("kind", ["classification", "regression", "multilabel", "tuned"])
+@pytest.mark.parametrize("kind", ["classification", "regression", "multilabel", "tuned", "tags"])
 def test_text_has_contrast_of_at_least_four_and_a_half(
     browser: Browser, pages: dict[str, Path], kind: str, dark: bool
 ) -> None:

@@ -16,7 +16,9 @@ from retarget.reports import (
     denominators,
     drift,
     feature_map,
+    marked,
     methods,
+    nouns,
     numbers,
     parts,
     pictures,
@@ -53,10 +55,11 @@ BANNERS = {
 
 @dataclass(frozen=True)
 class ShownMistake:
-    """A mistake and the `data:` address of its picture, where it has one."""
+    """A mistake, the `data:` address of its picture, where it has one, and its text, marked."""
 
     mistake: Mistake
     address: Markup | None
+    text: Markup
 
 
 def render(record: RunRecord, run_folder: Path | None = None) -> str:
@@ -73,11 +76,13 @@ def render(record: RunRecord, run_folder: Path | None = None) -> str:
         stressed=robust.stressed(method_rows),
         trained=trainings.shown(record),
         series=trials.by_layer(record),
-        tables=parts.tables(record.test),
+        tables=parts.tables(record.test, record.task.kind),
         marks=feature_map.marks(record.map, record.task.kind),
         mistakes=_mistakes(record, run_folder),
         problem_groups=problems.grouped(record.task.problems),
-        unit=unit(record),
+        one=nouns.example(record.task),
+        unit=nouns.example(record.task) + "s",
+        row=nouns.row(record.task),
         command=Markup(escape(reproduce.command(record.config))),
         yaml=Markup(escape(reproduce.as_yaml(record.config))),
     )
@@ -96,18 +101,12 @@ def write(record: RunRecord, folder: Path | None, destination: Path) -> Path:
     return destination
 
 
-def unit(record: RunRecord) -> str:
-    """Return what is counted: `images` for a task of pictures, else `examples`."""
-    names = {"image": "images", "text": "texts", "audio": "recordings"}
-    modalities = set(record.task.inputs.values())
-    return names.get(modalities.pop(), "examples") if len(modalities) == 1 else "examples"
-
-
 def _mistakes(record: RunRecord, folder: Path | None) -> tuple[ShownMistake, ...]:
     shown = []
     for mistake in record.mistakes[:SHOWN_MISTAKES]:
         address = pictures.embedded(folder, mistake.picture) if folder and mistake.picture else None
-        shown.append(ShownMistake(mistake, Markup(address) if address else None))
+        text = marked.marked(mistake.text, mistake.spans)
+        shown.append(ShownMistake(mistake, Markup(address) if address else None, text))
     return tuple(shown)
 
 
@@ -158,7 +157,9 @@ def _template() -> Template:
         drift=drift,
         feature_map=feature_map,
         is_chosen=trials.is_chosen,
+        marked=marked,
         methods=methods,
+        nouns=nouns,
         part_of=numbers.part_of,
         plots=plots,
         rate=numbers.rate,

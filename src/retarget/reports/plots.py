@@ -120,8 +120,11 @@ def layers_plot(record: RunRecord, series: Sequence[LayerSeries], metric: str) -
     return svg.picture(title, WIDTH, 258, *parts)
 
 
-def curve_plot(curve: LearningCurve, metric: str) -> Markup:
-    """Draw performance against labels: measured solid, extrapolated hollow and dashed."""
+def curve_plot(curve: LearningCurve, metric: str, labels: str = "labels") -> Markup:
+    """Draw performance against labels: measured solid, extrapolated hollow and dashed.
+
+    `labels` is what they are called, in the plural.
+    """
     points = sorted(curve.points, key=lambda p: p.labels)
     if not points:
         return Markup("")
@@ -140,20 +143,20 @@ def curve_plot(curve: LearningCurve, metric: str) -> Markup:
         shapes = svg.polygon(band, "band"), svg.polyline(path, "stroke")
         parts.append(svg.group(*shapes, css=f"c0 {css}"))
     parts += [
-        _curve_point(x(p.labels), y, p.score, p.labels, p.extrapolated)
+        _curve_point(x(p.labels), y, p.score, count(p.labels, labels[:-1]), p.extrapolated)
         for p in points
         if math.isfinite(p.score.value)
     ]
     parts += _label_counts(x, [p.labels for p in points])
-    parts.append(svg.label(WIDTH - 4, 268, "labels (log scale)", "muted", anchor="end"))
-    title = f"Learning curve: {metric} against number of labels, 95% intervals"
+    parts.append(svg.label(WIDTH - 4, 268, f"{labels} (log scale)", "muted", anchor="end"))
+    title = f"Learning curve: {metric} against number of {labels}, 95% intervals"
     return svg.picture(title, WIDTH, 276, *parts)
 
 
-def _curve_point(x: float, y: svg.Scale, score: Estimate, labels: int, beyond: bool) -> Markup:
+def _curve_point(x: float, y: svg.Scale, score: Estimate, labels: str, beyond: bool) -> Markup:
     kind = "extrapolated" if beyond else "measured"
     parts = [
-        svg.hint(f"{count(labels, 'label')}, {kind}: {numbers.estimate(score)}"),
+        svg.hint(f"{labels}, {kind}: {numbers.estimate(score)}"),
         svg.mark("circle", x, y(score.value), 4.5, "hollow" if beyond else "fill"),
     ]
     if math.isfinite(score.low) and math.isfinite(score.high):
@@ -175,8 +178,11 @@ def _label_counts(x: svg.Scale, labels: Sequence[int]) -> list[Markup]:
     return parts
 
 
-def calibration_plot(calibration: Calibration) -> Markup:
-    """Draw how often answers of each confidence were right; dots grow with their examples."""
+def calibration_plot(calibration: Calibration, noun: str = "example") -> Markup:
+    """Draw how often answers of each confidence were right; dots grow with their examples.
+
+    `noun` is what one of them is called.
+    """
     size, left, top = 386.0, 36.0, 14.0
     x = svg.Scale(0, 1, left, size)
     y = svg.Scale(0, 1, top + size - left, top)
@@ -187,7 +193,7 @@ def calibration_plot(calibration: Calibration) -> Markup:
     parts += x_axis(x, y(0) + 4)
     shapes = [svg.line(a, y(one.confidence), a, b, "stroke thin") for a, b, one in at]
     for a, b, one in at:
-        said = f"{count(one.examples, 'example')}: confidence {one.confidence:.2f}, "
+        said = f"{count(one.examples, noun)}: confidence {one.confidence:.2f}, "
         said += f"right {one.accuracy:.2f}"
         dot = svg.mark("circle", a, b, 3 + 7 * math.sqrt(one.examples / most), "fill seen")
         shapes.append(svg.group(svg.hint(said), dot))

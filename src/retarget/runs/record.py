@@ -73,6 +73,7 @@ def task_record(material: Material) -> TaskRecord:
         domains=tuple(sorted(set(map(str, examples.domains)) - {""})),
         quarantined=len(left_out),
         problems=problem_records(task.problems),
+        words=0 if material.rows is task else len(material.rows),
     )
 
 

@@ -32,7 +32,8 @@ class ProblemRecord(Record):
 
 
 class TaskRecord(Record):
-    """The task as it was judged. `quarantined` counts the examples that were left out."""
+    """The task as it was judged. `quarantined` counts the examples that were left out, `words`
+    those that are tagged."""
 
     name: str
     origin: str
@@ -49,6 +50,7 @@ class TaskRecord(Record):
     domains: tuple[str, ...]
     quarantined: int
     problems: tuple[ProblemRecord, ...]
+    words: int = 0
 
 
 class ProtocolRecord(Record):
