@@ -100,8 +100,9 @@ def test_batches_hold_a_budget_of_tokens(encoders):
     short, long = encoder.prepare("cat"), encoder.prepare(LONG)
     assert encoder.bucket(short) == 8
     assert encoder.bucket(long) == len(long)
-    assert encoder.batch_size(8, 16) == 256
-    assert encoder.batch_size(32, 16) == 64
+    assert encoder.batch_size(8, 16) == 64
+    assert encoder.batch_size(32, 16) == 16
+    assert encoder.batch_size(32, 64) == 256
     assert encoder.batch_size(100_000, 16) == 1
     assert encoder.collate([short]).shape == (1, 8, 5)
     batch = encoder.collate([short, long])

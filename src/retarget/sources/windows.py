@@ -65,8 +65,10 @@ def _longer(table: IntArray, rows: int, pad: int) -> IntArray:
 
 
 def padded_length(rows: int, length: int) -> int:
-    """Return to how many places so many are padded: a multiple of 8 up to the model's length, of
-    that length beyond."""
+    """Return to how many places so many are padded: a multiple of 8, from 64 on of 16, from 128
+    on of 32, up to the model's length; beyond it a multiple of that. Few different lengths leave
+    few batches that are not full."""
     if rows > length:
         return -(-rows // length) * length
-    return min(max(8, -(-rows // 8) * 8), length)
+    step = 8 if rows <= 64 else 16 if rows <= 128 else 32
+    return min(max(step, -(-rows // step) * step), length)
