@@ -148,10 +148,12 @@ def export(
     if json:
         say_json({"folder": str(made.folder), "difference": made.difference})
         return
-    say(f"Exported to {made.folder}: model.onnx, model.json, example.py.")
+    say(f"Exported to {made.folder}: {', '.join(made.files)}.")
     largest = f"{made.difference:.1e} (at most 1e-4 is accepted)"
-    say(f"Largest difference from the model's predictions: {largest}.")
-    say(f"Next: python {made.folder / 'example.py'} PICTURE")
+    say(f"Largest difference from the model's predictions: {largest}, on {made.compared}.")
+    for note in made.notes:
+        say(note)
+    say(f"Next: {made.usage}")
 
 
 def _predicted(run: "Run", inputs: list[str], **how: str) -> "Iterator[Predictions]":

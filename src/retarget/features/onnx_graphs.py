@@ -3,7 +3,7 @@
 import re
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,17 +36,23 @@ def input_name(number: int) -> str:
 
 
 def export_graph(
-    module: "nn.Module", *batches: "Tensor", output: str = "features", varying: bool = False
+    module: "nn.Module",
+    *batches: "Tensor",
+    output: str = "features",
+    varying: bool = False,
+    axes: Mapping[str, Mapping[int, str]] | None = None,
 ) -> bytes:
     """Return `module` (batches → (b, width)) as an ONNX graph with a free batch axis.
 
     Its inputs are called `input`, `input_1`, … With `varying` their second axis is free as well.
+    Other names, and other names of free axes, may be given as `axes`, the output among them.
     Raises `GraphError` where PyTorch can't export it.
     """
     import torch
 
     names = [input_name(i) for i in range(len(batches))]
-    free = {name: {0: "batch", **({1: "length"} if varying else {})} for name in names}
+    second = {1: "length"} if varying else {}
+    free = axes or {**{name: {0: "batch", **second} for name in names}, output: {0: "batch"}}
     try:
         with (
             tempfile.TemporaryDirectory(prefix="retarget-graph-") as folder,
@@ -61,9 +67,9 @@ def export_graph(
                 path,
                 dynamo=False,
                 opset_version=OPSET,
-                input_names=names,
+                input_names=[name for name in free if name != output],
                 output_names=[output],
-                dynamic_axes={**free, output: {0: "batch"}},
+                dynamic_axes=free,
             )
             return path.read_bytes()
     except Exception as error:

@@ -1,17 +1,17 @@
 """Export: encoder and heads as one ONNX graph that runs with onnxruntime alone."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retarget.core.errors import StoreError
 from retarget.core.paths import written_whole
+from retarget.core.types import Modality
 from retarget.features.onnx_graphs import input_name
 from retarget.methods.model import TransferModel
+from retarget.runs.exported import CARD, EXAMPLE, GRAPH, Exported, checked
 from retarget.sources.source import Source
 
 if TYPE_CHECKING:
@@ -19,25 +19,36 @@ if TYPE_CHECKING:
 
     from retarget.sources.encoder import Encoder
 
-PARITY = 1e-4
-GRAPH, CARD, EXAMPLE = "model.onnx", "model.json", "example.py"
 # Pictures of noise exercise every path of the graph; nothing of the user's is needed.
 CHECKED = 8
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What was written, and the largest difference in probabilities (or values, relative)."""
-
-    folder: Path
-    difference: float
 
 
 def export_onnx(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:
     """Write `model.onnx`, `model.json` (preprocessing, classes) and a runnable `example.py`.
 
-    The graph maps prepared inputs, one for each preprocessing that its encoders have, to
-    probabilities or values. It is run beside the model on random inputs before it is kept.
+    Raises:
+        StoreError: the graph does not agree with the model to 1e-4.
+    """
+    return _EXPORTS.get(sources[0].facts.modality, export_prepared)(model, sources, folder)
+
+
+def _export_text(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:
+    from retarget.runs.export_text import export_text
+
+    return export_text(model, sources, folder)
+
+
+# Whose graphs don't read what encoders prepare as it is.
+_EXPORTS: dict[Modality, Callable[[TransferModel, Sequence[Source], Path], Exported]] = {
+    "text": _export_text
+}
+
+
+def export_prepared(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:
+    """Write the graph of encoders whose inputs are all of one shape, such as pictures.
+
+    It maps prepared inputs, one for each preprocessing that its encoders have, to probabilities
+    or values. It is run beside the model on random inputs before it is kept.
 
     Raises:
         StoreError: the graph does not agree with the model to 1e-4.
@@ -56,15 +67,17 @@ def export_onnx(model: TransferModel, sources: Sequence[Source], folder: Path) -
     graph = export_graph(whole, *batches, output="output")
     check_graph(graph)
     difference = _difference(model, encoders, [batches[i] for i in whole.inputs], graph, batches)
-    if not difference <= PARITY:
-        raise StoreError(
-            f"The exported graph differs from the model by {difference:.2g}, more than "
-            f"{PARITY:g}; it was not kept. Please report this with the source {model.source}."
-        )
+    checked(difference, model)
     with written_whole(folder / GRAPH) as part:
         part.write_bytes(graph)
     _write_card(model, owners, difference, folder)
-    return Exported(folder, difference)
+    return Exported(
+        folder,
+        difference,
+        files=(GRAPH, CARD, EXAMPLE),
+        compared=f"{CHECKED} inputs of noise",
+        usage=f"python {folder / EXAMPLE} PICTURE",
+    )
 
 
 def _difference(

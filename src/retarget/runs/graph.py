@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from retarget.core.types import FloatArray, Kind
+from retarget.core.types import CLASSES, FloatArray, Kind
+from retarget.methods.crf import CrfHead
 from retarget.methods.heads import KnnHead, LinearHead
 from retarget.methods.model import Member, TransferModel
 from retarget.methods.neighbours import PRIOR_VOTES, TEMPERATURE, prior_shares
@@ -16,15 +17,26 @@ SMALLEST = 1e-30
 
 
 class WholeModel(nn.Module):
-    """A `TransferModel` behind its encoders. Maps a batch to (b, K) probabilities or values.
+    """A `TransferModel` behind its encoders. Maps a batch to (b, K) probabilities or values, of
+    tagging to those of every word (b, T, K).
+
+    What a chain says of a word follows from the whole sequence, which no graph of fixed operators
+    sums over. Where a head is a chain the outputs of all members are given as they are:
+    (b, T, M, K), of chains the emissions, of others the outputs at the member's temperature.
 
     Encoders with the same preprocessing share an input: `inputs` numbers that of each.
     """
 
-    def __init__(self, encoders: Sequence[Encoder], model: TransferModel) -> None:
+    def __init__(
+        self,
+        encoders: Sequence[Encoder],
+        model: TransferModel,
+        inputs: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
-        self.inputs = shared_inputs(encoders)
+        self.inputs = shared_inputs(encoders) if inputs is None else tuple(inputs)
+        self.apart = any(isinstance(m.head, CrfHead) for m in model.members)
         self.pooling = model.pooling
         self.kind: Kind = model.kind
         self.temperature = model.temperature
@@ -38,7 +50,17 @@ class WholeModel(nn.Module):
             encoder.pooled(batches[number], self.pooling)  # type: ignore[operator]  # nn.ModuleList forgets types
             for encoder, number in zip(self.encoders, self.inputs, strict=True)
         ]
-        outputs = [member(layers[member.source]) for member in self.members]  # type: ignore[index]  # as above
+        if self.kind != "tagging":
+            return self._combined(layers)
+        examples, places = next(iter(layers[0].values())).shape[:2]
+        rows = [{name: words.flatten(0, 1) for name, words in found.items()} for found in layers]
+        found = self._combined(rows)
+        return found.reshape(examples, places, *found.shape[1:])
+
+    def _combined(self, layers: Sequence[dict[str, Tensor]]) -> Tensor:
+        outputs = [member(layers[member.source]) for member in self.members]  # type: ignore[index]  # nn.ModuleList forgets types
+        if self.apart:
+            return torch.stack(outputs, dim=1)
         if self.kind == "regression":
             return self._mean(outputs)
         mean = self._mean([_probabilities(self.kind, o) for o in outputs])
@@ -63,11 +85,12 @@ class MemberModule(nn.Module):
     def __init__(self, member: Member) -> None:
         super().__init__()
         self.layers, self.source = member.layers, member.source
-        self.temperature = member.temperature
+        chain = isinstance(member.head, CrfHead)
+        self.temperature = 1.0 if chain else member.temperature
         self.centre = _constant(member.scale.centre)
         self.factor = _constant(member.scale.factor)
         head = member.head
-        self.head = KnnModule(head) if isinstance(head, KnnHead) else LinearModule(head)  # type: ignore[arg-type]  # heads are one of the two
+        self.head = KnnModule(head) if isinstance(head, KnnHead) else LinearModule(head)  # type: ignore[arg-type]  # heads are one of the three
 
     def forward(self, layers: dict[str, Tensor]) -> Tensor:
         """Map layers to outputs (b, K)."""
@@ -76,9 +99,9 @@ class MemberModule(nn.Module):
 
 
 class LinearModule(nn.Module):
-    """`LinearHead` in PyTorch."""
+    """`LinearHead` in PyTorch, or the emissions of a `CrfHead`."""
 
-    def __init__(self, head: LinearHead) -> None:
+    def __init__(self, head: LinearHead | CrfHead) -> None:
         super().__init__()
         self.weight, self.bias = _constant(head.weight), _constant(head.bias)
 
@@ -120,9 +143,9 @@ def _constant(array: FloatArray) -> nn.Parameter:
 
 
 def _probabilities(kind: Kind, outputs: Tensor) -> Tensor:
-    return outputs.softmax(dim=1) if kind == "classification" else outputs.sigmoid()
+    return outputs.softmax(dim=1) if kind in CLASSES else outputs.sigmoid()
 
 
 def _log_odds(kind: Kind, p: Tensor) -> Tensor:
     logs = p.clamp_min(SMALLEST).log()
-    return logs if kind == "classification" else logs - (1.0 - p).clamp_min(SMALLEST).log()
+    return logs if kind in CLASSES else logs - (1.0 - p).clamp_min(SMALLEST).log()

@@ -40,6 +40,13 @@ class WordTokenizer:
         """Whether no known word has a capital letter."""
         return all(word == word.lower() for word in self._places)
 
+    def to_json(self) -> str:
+        """Return the list of the words."""
+        words = [""] * self.size
+        for word, place in self._places.items():
+            words[place] = word
+        return json.dumps(words, ensure_ascii=False)
+
     def pieces(self, raw: Any) -> Pieces:
         """Return the known words of a text, of a pair of texts or of a text with words."""
         if isinstance(raw, str):

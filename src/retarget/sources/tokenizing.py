@@ -47,6 +47,9 @@ class Tokenizes(Protocol):
     def lowercases(self) -> bool:
         """Whether it takes capital letters for small ones."""
 
+    def to_json(self) -> str:
+        """Return all that it knows, as text."""
+
 
 class TextTokenizer:
     """A tokenizer of the `tokenizers` library from its JSON. Safe to use from several threads.
@@ -76,6 +79,10 @@ class TextTokenizer:
     def lowercases(self) -> bool:
         """Whether it takes capital letters for small ones."""
         return bool(np.array_equal(self.pieces("Abc").ids, self.pieces("abc").ids))
+
+    def to_json(self) -> str:
+        """Return the JSON that the `tokenizers` library reads, lowercasing included."""
+        return str(self._tokenizer.to_str(pretty=True))
 
     def pieces(self, raw: Any) -> Pieces:
         """Return a text (`str`), a pair of texts, or a text with `words` as pieces.
