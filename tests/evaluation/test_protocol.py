@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from retarget.core.errors import DataError
 from retarget.core.types import Kind
-from retarget.evaluation.protocol import ENOUGH_FOR_HOLD_OUT, inner_folds, plan
+from retarget.evaluation.protocol import ENOUGH_FOR_HOLD_OUT, inner_folds, plan, unfolded
 from retarget.tasks.task import Examples, Task
+from retarget.tasks.unfold import unfold
+from retarget.tasks.words import Span, Worded
 
 
 def task_of(
@@ -147,3 +149,42 @@ def test_targets_all_alike_are_refused(kind: Kind, alike: float | list[int]) -> 
     examples = replace(task.examples, targets=np.array([alike] * 24, dtype=np.float64))
     with pytest.raises(DataError, match="nothing to tell apart"):
         plan(replace(task, kind=kind, examples=examples))
+
+
+def tagging_of(labels: list[str | None]) -> Task:
+    """Sentences of two words, with a span of the label on the first; "" for none."""
+    targets = np.empty(len(labels), dtype=object)
+    for row, label in enumerate(labels):
+        targets[row] = None if label is None else ((Span(0, 1, label),) if label else ())
+    task = task_of([0] * len(labels))
+    texts = [Worded(f"x {row}", ((0, 1), (2, 2 + len(str(row))))) for row in range(len(labels))]
+    examples = replace(task.examples, targets=targets, inputs={"text": texts})
+    return replace(
+        task, kind="tagging", classes=("a", "b"), inputs={"text": "text"}, examples=examples
+    )
+
+
+def test_sentences_judge_whole_and_their_words_with_them() -> None:
+    task = tagging_of(["a", "b", "", None] * 10)
+    protocol = plan(task)
+    assert protocol.mode == "cross-fitting"
+    assert "30 labelled sentences are few" in protocol.why
+    words = unfold(task)
+    of_words = unfolded(protocol, words.sentences)
+    assert len(of_words.judging) == 60
+    for rows, places in of_words.rounds():
+        inner = inner_folds(words.task, rows, of_words)
+        for sentence in np.unique(words.sentences[rows]):
+            assert len(set(inner[words.sentences[rows] == sentence])) == 1
+        judged = words.sentences[of_words.judging[places]]
+        assert not set(judged) & set(words.sentences[rows])
+
+
+def test_sentences_of_one_kind_can_be_learned_from_but_not_those_without_a_span() -> None:
+    assert plan(tagging_of(["a"] * 8)).mode == "cross-fitting"
+    with pytest.raises(DataError, match="No labelled sentence of task to learn from holds a span"):
+        plan(tagging_of(["", None] * 8))
+    with pytest.raises(DataError, match="3 labelled sentences to learn from"):
+        plan(tagging_of(["a"] * 3))
+    with pytest.raises(DataError, match="holds a span"):
+        plan(unfold(tagging_of([""] * 8)).task)

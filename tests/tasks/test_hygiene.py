@@ -16,6 +16,7 @@ from retarget.tasks.hygiene import (
 )
 from retarget.tasks.open import open_task
 from retarget.tasks.task import Examples, Task
+from retarget.tasks.words import Span
 
 
 def task_of(
@@ -36,7 +37,7 @@ def task_of(
             ids=np.array(list(ids)),
             names=tuple(str(i) for i in range(n)),
             inputs={"image": [None] * n},
-            targets=np.array(targets),
+            targets=targets if isinstance(targets, np.ndarray) else np.array(targets),
             splits=np.array(splits or [""] * n),
             groups=np.array(groups or [""] * n),
             domains=np.array([""] * n),
@@ -133,3 +134,19 @@ def test_real_contradictions_are_found(shared_data: Path) -> None:
     kinds = {problem.kind: problem.where for problem in check_task(task)}
     pair = "images/benign_433.jpg = images/malignant_145.jpg"
     assert kinds == {"duplicate": (pair,), "label-conflict": (pair,)}
+
+
+def test_sentences_conflict_where_their_spans_differ_and_count_for_the_types_they_hold() -> None:
+    targets = np.empty(8, dtype=object)
+    one, other = Span(0, 1, "a"), Span(2, 3, "b")
+    targets[:] = [(one,), (one, other), (one,), (one,), None, (), (one, other), ()]
+    task = task_of("xxyyzzvw", targets, ["train"] * 6 + ["test"] * 2, kind="tagging")
+    assert [p.where for p in label_conflicts(task)] == [("0 = 1",)]
+    assert {name: rows.tolist() for name, rows in members(task).items()} == {
+        "a": [0, 1, 2, 3, 6],
+        "b": [1, 6],
+    }
+    rare = rare_classes(task)
+    assert [p.where for p in rare] == [("b",)]
+    near = near_duplicate_problems(task, np.array([[2, 3], [3, 4], [5, 7], [5, 6]]))
+    assert [p.where for p in near if p.kind == "label-conflict"] == [("5 ≈ 6",)]

@@ -9,6 +9,7 @@ from retarget.core.errors import UsageError
 from retarget.core.hashing import hash_bytes
 from retarget.core.types import Kind
 from retarget.tasks.splits import assign_folds, joined, split_off, strata
+from retarget.tasks.words import Span
 
 
 def ids_of(numbers: object) -> np.ndarray:
@@ -24,9 +25,14 @@ def tasks(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, Kind]:
     """Targets of any kind, some unlabelled, with groups and repeated content."""
     n = draw(st.integers(1, 60))
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
-    kind: Kind = draw(st.sampled_from(["classification", "multilabel", "regression"]))
+    kind: Kind = draw(st.sampled_from(["classification", "multilabel", "regression", "tagging"]))
     if kind == "classification":
         targets = rng.integers(-1, draw(st.integers(1, 6)), n)
+    elif kind == "tagging":
+        targets = np.empty(n, dtype=object)
+        for row in range(n):
+            held = tuple(Span(2 * i, 2 * i + 1, f"t{i}") for i in range(3) if rng.random() < 0.3)
+            targets[row] = None if rng.random() < 0.2 else held
     elif kind == "multilabel":
         targets = rng.integers(0, 2, (n, draw(st.integers(0, 4)))).astype(np.float32)
         targets[rng.random(n) < 0.2] = np.nan
@@ -205,3 +211,24 @@ def test_strata_hold_every_example_once_or_by_label() -> None:
     labels = np.array([[1, 1], [0, 0], [np.nan, np.nan]], dtype=np.float32)
     assert strata(labels, "multilabel").tolist() == [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     assert strata(np.array([5, -1, 5]), "classification").tolist() == [[0, 1], [1, 0], [0, 1]]
+
+
+def test_sentences_are_stratified_by_the_types_they_hold() -> None:
+    targets = np.empty(60, dtype=object)
+    for row in range(60):
+        spans = ((Span(0, 1, "a"),) if row < 12 else ()) + ((Span(2, 3, "b"),) if row < 6 else ())
+        targets[row] = spans if row < 48 else None
+    folds = assign_folds(targets, no_groups(60), ids_of(range(60)), 3, 0, "tagging")
+    for rows in (range(12), range(6), range(12, 48), range(48, 60)):
+        assert set(Counter(folds[list(rows)].tolist()).values()) == {len(rows) // 3}
+    assert strata(targets, "tagging")[[0, 6, 12, 48]].tolist() == [
+        [1, 1, 0, 0],
+        [1, 0, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 0, 1],
+    ]
+
+
+def test_words_are_stratified_by_their_tags() -> None:
+    tags = np.array([-1, 0, 2, 2])
+    assert np.array_equal(strata(tags, "tagging"), strata(tags, "classification"))

@@ -7,7 +7,7 @@ import numpy as np
 
 from retarget.core.errors import DataError
 from retarget.core.text import count
-from retarget.core.types import IntArray, StrArray
+from retarget.core.types import FloatArray, IntArray, StrArray
 from retarget.tasks.splits import assign_folds, joined, names_of_clusters, split_off
 from retarget.tasks.task import Task
 
@@ -92,7 +92,7 @@ def plan(
         choosing, judging = labelled[~apart], labelled[apart]
         _check_enough(task, choosing)
         why = (
-            f"{count(len(labelled), 'label')} are enough to hold a quarter out: it judges and "
+            f"{_labels(task, labelled)} are enough to hold a quarter out: it judges and "
             "chooses nothing."
         )
     else:
@@ -100,7 +100,7 @@ def plan(
         k = _fold_count(units[labelled], folds)
         outer = assign_folds(**_split_arguments(task, units, labelled), k=k, seed=seed)
         why = (
-            f"{count(len(labelled), 'label')} are few: each judges in the one of {k} folds in "
+            f"{_labels(task, labelled)} are few: each judges in the one of {k} folds in "
             "which nothing was learned or chosen from it."
         )
         return Protocol("cross-fitting", why, labelled, labelled, outer, folds, seed, units)
@@ -160,6 +160,10 @@ def _split_arguments(task: Task, units: StrArray, rows: IntArray) -> dict[str, A
     }
 
 
+def _labels(task: Task, rows: IntArray) -> str:
+    return count(len(rows), "labelled sentence" if task.kind == "tagging" else "label")
+
+
 def _fold_count(units: StrArray, folds: int) -> int:
     return max(2, min(folds, len(np.unique(units))))
 
@@ -172,12 +176,20 @@ def _units(task: Task, near: IntArray | None) -> StrArray:
 
 
 def _check_enough(task: Task, rows: IntArray) -> None:
+    example = "sentence" if task.kind == "tagging" else "example"
     if len(rows) < 4:
         raise DataError(
-            f"{task.name} has {count(len(rows), 'labelled example')} to learn from; at least 4 "
+            f"{task.name} has {count(len(rows), f'labelled {example}')} to learn from; at least 4 "
             "are needed to choose and to judge. Label some more."
         )
     targets = task.examples.targets[rows]
+    if task.kind == "tagging":
+        if not _holds_span(targets):
+            raise DataError(
+                f"No labelled sentence of {task.name} to learn from holds a span, so there is "
+                "nothing to find. Add sentences with spans, or name another column of labels."
+            )
+        return
     if (targets != targets[0]).any():
         return
     told = f"All labelled examples of {task.name} to learn from"
@@ -193,6 +205,13 @@ def _check_enough(task: Task, rows: IntArray) -> None:
     )
 
 
+def _holds_span(targets: IntArray | FloatArray) -> bool:
+    """Whether any sentence has a span, or any word a tag other than O, which is the first."""
+    if targets.dtype == object:
+        return any(len(spans) > 0 for spans in targets)
+    return bool((targets > 0).any())
+
+
 def _check_divisible(task: Task, units: StrArray, needed: int) -> None:
     found = len(np.unique(units))
     if found < needed:
@@ -200,5 +219,5 @@ def _check_divisible(task: Task, units: StrArray, needed: int) -> None:
             f"The {count(len(units), 'labelled example')} of {task.name} can't be divided into "
             f"those that learn, choose and judge: by group and likeness they are "
             f"{count(found, 'set')}, and at least {needed} are needed. Add other groups, or leave "
-            "the group column out if pictures of one group have nothing in common."
+            "the group column out if examples of one group have nothing in common."
         )

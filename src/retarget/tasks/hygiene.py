@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from retarget.core.text import count, listed
-from retarget.core.types import BoolArray, IntArray, StrArray
+from retarget.core.types import CLASSES, BoolArray, IntArray, StrArray
 from retarget.tasks.modalities import LOADERS
 from retarget.tasks.splits import joined
 from retarget.tasks.task import Examples, Problem, Task
@@ -42,7 +43,7 @@ def label_conflicts(task: Task) -> tuple[Problem, ...]:
     conflicts = []
     for rows in _shared(task.examples.ids):
         told = [row for row in rows if labelled[row]]
-        if any(not np.array_equal(targets[a], targets[b]) for a, b in pairwise(told)):
+        if any(_unequal(targets[a], targets[b]) for a, b in pairwise(told)):
             conflicts.append(told)
     if not conflicts:
         return ()
@@ -113,13 +114,19 @@ def rare_classes(task: Task) -> tuple[Problem, ...]:
 
 
 def members(task: Task) -> Mapping[str, IntArray]:
-    """Return class or label → rows that have it, for those that any labelled row has."""
+    """Return class, label or type of span → rows that have it, for those that any row has."""
     if task.kind == "regression":
         return {}
     targets = task.examples.targets
     has: dict[str, IntArray] = {}
+    if targets.dtype == object:
+        rows: dict[str, list[int]] = {}
+        for row, spans in enumerate(targets):
+            for name in {span.label for span in spans or ()}:
+                rows.setdefault(name, []).append(row)
+        return {n: np.array(rows[n], dtype=np.int64) for n in task.classes if n in rows}
     for index, name in enumerate(task.classes):
-        mask = targets == index if task.kind == "classification" else targets[:, index] == 1
+        mask = targets == index if task.kind in CLASSES else targets[:, index] == 1
         if mask.any():
             has[name] = np.flatnonzero(mask).astype(np.int64)
     return has
@@ -184,6 +191,10 @@ def _only_in_test(task: Task) -> tuple[Problem, ...]:
         " nothing can be learned of them, so they count as errors."
     )
     return (Problem("rare-class", tuple(unseen), what),)
+
+
+def _unequal(one: Any, other: Any) -> bool:
+    return bool(one != other) if isinstance(one, tuple) else not np.array_equal(one, other)
 
 
 def _differ(task: Task, first: IntArray, second: IntArray) -> BoolArray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from retarget.core.errors import UsageError
 from retarget.core.hashing import hash_bytes
-from retarget.core.types import BoolArray, FloatArray, IntArray, Kind, StrArray
+from retarget.core.types import CLASSES, BoolArray, FloatArray, IntArray, Kind, StrArray
 
 _QUANTILES = 10
 
@@ -43,7 +43,8 @@ def assign_folds(
         k: number of folds, at least 2. Where there are fewer clusters, some folds stay empty.
         seed: another seed, another division.
         kind: classification is stratified by class, multilabel by every label, regression by
-            tenths of its range of ranks.
+            tenths of its range of ranks, tagging by the types of spans that an example holds (of
+            words, by tag).
     """
     if k < 2:
         raise UsageError(f"There must be at least 2 folds; {k} were asked for.")
@@ -76,16 +77,30 @@ def split_off(
 
 def strata(targets: IntArray | FloatArray, kind: Kind) -> FloatArray:
     """Return (n, S) memberships of 0 and 1 in what every part should have its share of."""
+    if kind == "tagging" and targets.dtype == object:
+        targets, kind = _types_held(targets), "multilabel"
     if kind == "multilabel":
         labelled = np.asarray(np.isfinite(targets).all(axis=1))
         present = np.where(labelled[:, None], targets, 0.0)
         none = labelled & (present.sum(axis=1) == 0)
         return np.column_stack([present, none, ~labelled]).astype(np.float64)
-    if kind == "classification":
+    if kind in CLASSES:
         codes = np.unique(targets, return_inverse=True)[1]
     else:
         codes = _rank_bins(np.asarray(targets, dtype=np.float64))
     return np.eye(int(codes.max(initial=-1)) + 1)[codes]
+
+
+def _types_held(targets: IntArray | FloatArray) -> FloatArray:
+    """Return (n, types) whether each example has a span of each type, NaN where unlabelled."""
+    held = [None if spans is None else {span.label for span in spans} for spans in targets]
+    place = {name: i for i, name in enumerate(sorted(set().union(*filter(None, held))))}
+    matrix = np.zeros((len(held), len(place)))
+    for row, names in enumerate(held):
+        matrix[row, [place[name] for name in names or ()]] = 1
+        if names is None:
+            matrix[row] = np.nan
+    return matrix
 
 
 def _rank_bins(values: FloatArray) -> IntArray:
