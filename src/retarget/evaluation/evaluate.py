@@ -22,6 +22,7 @@ from retarget.evaluation.metrics import METRICS, headline, metrics_for
 from retarget.evaluation.metrics import metric as find_metric
 from retarget.evaluation.results import Calibration, Confusion, Estimate, Evaluation, Part
 from retarget.evaluation.sample import Sample, sample_of
+from retarget.evaluation.sizes import Sizes, size_bins
 
 FEWEST_IN_GROUP = 5
 MOST_GROUPS = 50
@@ -43,6 +44,7 @@ def evaluate(
     weights: FloatArray | None = None,
     sequences: IntArray | None = None,
     seen: BoolArray | None = None,
+    sizes: Sizes | None = None,
 ) -> Evaluation:
     """Return every metric of the kind with its interval, whole and by class, group and domain.
 
@@ -66,6 +68,7 @@ def evaluate(
             are words. Sequences are then what is counted, and what varies.
         seen: (m,) of the true entities of tagging, in their order: whether they are among those
             that were learned from.
+        sizes: of the examples; for tagging every word has its sequence's.
 
     Raises:
         UsageError: no such metric for this kind.
@@ -87,6 +90,7 @@ def evaluate(
         calibration=_calibration(judged, uncalibrated, temperature),
         confusion=_confusion(judged, classes),
         per_novelty=tuple(novelty_parts(judged.sample, judged.groups, seen)),
+        per_size=tuple(_size_parts(judged, main, sizes)),
     )
 
 
@@ -113,6 +117,11 @@ class Judged:
             self.folds,
             self.sequences,
         )
+
+    @property
+    def starts(self) -> IntArray:
+        """The first example of every sequence; all, where they stand alone."""
+        return starts_of(np.arange(len(self.targets)) if self.sequences is None else self.sequences)
 
     def take(self, rows: BoolArray) -> "Judged":
         """Return the examples where `rows` is true."""
@@ -221,10 +230,7 @@ def _group_parts(judged: Judged, metric: str) -> Iterator[Part]:
     """Yield the headline metric, and accuracy, of the largest groups."""
     if judged.groups is None:
         return
-    first = starts_of(
-        np.arange(len(judged.groups)) if judged.sequences is None else judged.sequences
-    )
-    groups = judged.groups[first]
+    groups = judged.groups[judged.starts]
     names, sizes = np.unique(groups[groups != ""], return_counts=True)
     largest = sorted(zip(-sizes, names, strict=True))[:MOST_GROUPS]
     wanted = [metric, *({"accuracy"} & set(metrics_for(judged.kind)) - {metric})]
@@ -240,10 +246,27 @@ def _domain_parts(judged: Judged, domains: StrArray | None) -> Iterator[Part]:
     if domains is None:
         return
     for name in np.unique(domains[domains != ""]):
-        part = judged.take(domains == name)
-        if part.groups is not None and len(np.unique(part.groups)) == 1:
-            part = replace(part, groups=None)
+        part = _some(judged, domains == name)
         yield Part(str(name), part.sample.independent, part.estimates(metrics_for(judged.kind)))
+
+
+def _size_parts(judged: Judged, metric: str, sizes: Sizes | None) -> Iterator[Part]:
+    """Yield the headline metric of examples of about the same size."""
+    if sizes is None:
+        return
+    first = np.zeros(len(judged.targets), bool)
+    first[judged.starts] = True
+    for name, members in size_bins(sizes, first):
+        part = _some(judged, members)
+        yield Part(name, part.sample.independent, part.estimates([metric]))
+
+
+def _some(judged: Judged, rows: BoolArray) -> Judged:
+    """Return the examples where `rows` is true; inside one group the examples are what varies."""
+    part = judged.take(rows)
+    if part.groups is not None and len(np.unique(part.groups)) == 1:
+        return replace(part, groups=None)
+    return part
 
 
 def _calibration(

@@ -45,8 +45,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Part:
-    """Scores of one class, group or domain; of one type of entity, or of seen or unseen ones, where
-    `examples` counts true entities."""
+    """Scores of one class, group, domain or range of sizes; of one type of entity, or of seen or
+    unseen ones, where `examples` counts true entities."""
 
     name: str
     examples: int
@@ -91,7 +91,8 @@ class Evaluation:
 
     `metric` is the headline; `higher_is_better` is about it. `notes` say what could not judge.
     `examples` counts sequences where examples are parts of them. `per_novelty` is the recall of
-    entities "seen" among those learned from and of "unseen" ones.
+    entities "seen" among those learned from and of "unseen" ones; `per_size` has the headline
+    metric by how large inputs are, the smallest first.
     """
 
     metric: str
@@ -105,6 +106,7 @@ class Evaluation:
     confusion: Confusion | None = None
     notes: tuple[str, ...] = ()
     per_novelty: tuple[Part, ...] = ()
+    per_size: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def tables(
     seen = _Heading("Entities seen before, and others", "entity", "entities", "recall", sorts=False)
     wanted = (
         (_Heading("By domain", "domain", examples, test.metric), test.per_domain),
+        (_Heading("By size", "size", examples, test.metric, sorts=False), test.per_size),
         (types if tags else classes, test.per_class),
         (seen, test.per_novelty),
         (_Heading("By group", "group", examples, test.metric), test.per_group),

@@ -18,6 +18,7 @@ from retarget.evaluation.protocol import plan, unfolded
 from retarget.evaluation.results import Evaluation, Gain, LearningCurve
 from retarget.evaluation.robustness import Robustness
 from retarget.features.material import Material
+from retarget.runs.breakdown import seen_entities, sizes_of
 from retarget.runs.directory import (
     PREDICTIONS,
     read_record,
@@ -142,7 +143,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
 
 
 def _evaluation(fitted: Fitted) -> Evaluation:
-    study, ours = fitted.study, fitted.ours
+    study, ours, task = fitted.study, fitted.ours, fitted.material.task
     examples, rows = study.task.examples, study.protocol.judging
     temperatures = [m.temperature for m in ours.model.members]
     return evaluate(
@@ -154,6 +155,8 @@ def _evaluation(fitted: Fitted) -> Evaluation:
         temperature=float(np.mean(temperatures)) * ours.model.temperature,
         metric=study.metric,
         domains=examples.domains[rows],
+        seen=None if study.owners is None else seen_entities(study, task),
+        sizes=sizes_of(task, rows if study.owners is None else study.owners[rows]),
         **study.judging(),
     )
 
