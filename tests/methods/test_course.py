@@ -27,7 +27,7 @@ class Recorder:
         self.calls: list[dict] = []
         self.taken, self.interrupted, self.step = taken, interrupted, step
 
-    def __call__(self, trainee, parts, subject, how, *, key, epochs=None) -> Trained:
+    def __call__(self, trainee, parts, subject, how, *, key, epochs=None, lesson=None) -> Trained:
         start = weights_of(trainee)
         with torch.no_grad():
             for name, parameter in trainee.named_parameters():

@@ -36,7 +36,14 @@ def run(tuning: GradientTuning, subject: Subject, key: str) -> Tuned:
     how = tuning.settled(encoder, subject)
     again = how.trains_again(subject)
     ready = _ready(how, encoder, subject)
-    trained = train(ready.trainee, ready.parts, _first(subject, again), how, key=f"{key}-1")
+    trained = train(
+        ready.trainee,
+        ready.parts,
+        _first(subject, again),
+        how,
+        key=f"{key}-1",
+        lesson=ready.lesson,
+    )
     mixed = None
     if how.mixes and subject.validation.any():
         mixed = mixing.judge(
@@ -91,6 +98,7 @@ def _again(
             replace(how, lr=first.trained.lr, epochs=first.trained.schedule),
             key=f"{key}-2",
             epochs=first.trained.taken,
+            lesson=ready.lesson,
         )
         cost, notes = _sum(cost, trained.cost), (*notes, *trained.notes)
         interrupted = trained.interrupted

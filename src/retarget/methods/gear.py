@@ -12,10 +12,10 @@ from torch.optim import AdamW
 from retarget.core.types import FloatArray, IntArray
 from retarget.methods.decisions import Decisions, decide
 from retarget.methods.feeding import Feeding, cut_where_frozen
+from retarget.methods.lesson import USUAL, Lesson
 from retarget.methods.modes import set_modes
-from retarget.methods.objective import Objective, draw_mixing, objective_of
+from retarget.methods.objective import Objective, draw_mixing
 from retarget.methods.optimiser import adamw
-from retarget.methods.schedule import epoch_batches
 from retarget.methods.settings import Part, Training
 from retarget.methods.stepping import Share, Stepper, placed
 from retarget.methods.team import Team
@@ -36,6 +36,7 @@ class Gear:
         feeding: batches.
         objective: what is minimised.
         weights: (n,) of the examples in it.
+        lesson: how examples are learned from.
     """
 
     trainee: Trainee
@@ -47,6 +48,12 @@ class Gear:
     feeding: Feeding
     objective: Objective
     weights: FloatArray
+    lesson: Lesson = USUAL
+
+    @property
+    def examples(self) -> int:
+        """How many examples an epoch sees, each as often as it is seen."""
+        return sum(map(len, self.batches(1)))
 
     @property
     def trained(self) -> frozenset[str]:
@@ -61,7 +68,15 @@ class Gear:
 
     def stepper(self, optimiser: AdamW) -> Stepper:
         """Return who takes steps with an optimiser."""
-        return Stepper(self.trainee, self.objective, optimiser, self.team, self.how, self.decided)
+        return Stepper(
+            self.trainee,
+            self.objective,
+            optimiser,
+            self.team,
+            self.how,
+            self.decided,
+            self.lesson.together,
+        )
 
     def activate(self, epoch: int) -> None:
         """Have the parameters of the parts that an epoch trains want gradients, and set modes."""
@@ -94,8 +109,7 @@ class Gear:
         """Return the rows of every step of an epoch."""
         # A single example has no variance for a batch norm to divide by.
         least = 2 if self.decided.batch_statistics else 1
-        subject = self.subject
-        return epoch_batches(subject.learning, self.how.batch, subject.seed, epoch, least)
+        return self.lesson.batches(self.subject, self.how, epoch, least)
 
     def shares(
         self, batches: Sequence[IntArray], views: int, mark: int, first: int = 0
@@ -111,7 +125,8 @@ class Gear:
         how, team = self.how, self.team
         mixes = how.mixup or how.cutmix
         batches = batches[first:]
-        places = [team.share(len(rows), 2 if mixes else 1) for rows in batches]
+        together = max(self.lesson.together, 2 if mixes else 1)
+        places = [team.share(len(rows), together) for rows in batches]
         own = [rows[place] for rows, place in zip(batches, places, strict=True)]
         stream = self.feeding.training([rows for rows in own if len(rows)], views)
         with closing(stream):
@@ -129,6 +144,7 @@ def equip(
     subject: Subject,
     how: Training,
     epochs: int | None,
+    lesson: Lesson = USUAL,
 ) -> Gear:
     """Bring a trainee to its device and make all that its training needs.
 
@@ -141,9 +157,7 @@ def equip(
     trainee.to(team.device)
     if decided.channels_last:
         trainee.to(memory_format=torch.channels_last)
-    objective = objective_of(
-        subject.labels, subject.learning, how.label_smoothing, how.class_weight, team.device
-    )
+    objective = lesson.objective(subject, how, team.device)
     _start_at_the_mean(trainee, subject)
     feeding = Feeding(trainee, subject, decided)
     gear = Gear(
@@ -156,6 +170,7 @@ def equip(
         feeding,
         objective,
         objective.weights.cpu().double().numpy(),
+        lesson,
     )
     last = decided.epochs if epochs is None else epochs
     cut_where_frozen(feeding, trainee, gear.trained, subject, how, last)

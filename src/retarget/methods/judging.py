@@ -1,10 +1,12 @@
 """Who says which epoch was best: the validation rows, and by how much training rows flatter."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from retarget.core.errors import TrainingError
 from retarget.core.types import FloatArray, IntArray
@@ -44,9 +46,14 @@ class Judgement:
 
 
 class Judge:
-    """Runs the trainee as at prediction: in float32, nothing dropped, no batch's statistics."""
+    """Runs the trainee as at prediction: in float32, nothing dropped, no batch's statistics.
+
+    Attributes:
+        trainee, subject: whom it runs, on what.
+    """
 
     def __init__(self, gear: Gear) -> None:
+        self.trainee, self.subject = gear.trainee, gear.subject
         self._gear, self._subject = gear, gear.subject
         self._labels = gear.subject.labels.take(gear.subject.judging)
 
@@ -69,12 +76,20 @@ class Judge:
 
     def outputs(self, rows: IntArray) -> FloatArray:
         """Return (n, K) float64 outputs for rows of the subject, alike in all processes."""
-        gear, width = self._gear, self._subject.labels.outputs
+        return self._made(rows, self._gear.trainee, self._subject.labels.outputs)
+
+    def features(self, rows: IntArray) -> FloatArray:
+        """Return (n, d) float64 of what the head reads, before it is scaled, likewise."""
+        trainee = self._gear.trainee
+        return self._made(rows, trainee.features, len(trainee.centre))
+
+    def _made(self, rows: IntArray, make: Callable[[Tensor], Tensor], width: int) -> FloatArray:
+        gear = self._gear
         place = gear.team.share(len(rows))
         own, size = rows[place], gear.how.batch
         gear.trainee.eval()
         parts = [own[i : i + size] for i in range(0, len(own), size)]
-        found = [self._run(batch) for batch in gear.feeding.evaluation(parts)]
+        found = [self._run(batch, make) for batch in gear.feeding.evaluation(parts)]
         made = np.concatenate([np.zeros((0, width)), *found])
         outputs = gear.team.whole(made, place, len(rows))
         if not np.isfinite(outputs).all():
@@ -85,11 +100,11 @@ class Judge:
         return outputs
 
     @torch.no_grad()
-    def _run(self, batch: torch.Tensor) -> FloatArray:
+    def _run(self, batch: Tensor, make: Callable[[Tensor], Tensor]) -> FloatArray:
         gear, size = self._gear, len(batch)
         while True:
             try:
-                made = [gear.trainee(gear.placed(part)) for part in torch.split(batch, size)]
+                made = [make(gear.placed(part)) for part in torch.split(batch, size)]
                 return torch.cat(made).cpu().double().numpy()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

@@ -163,6 +163,8 @@ class Loop:
         began = time.perf_counter()
         journal = self.journal
         with self._average.applied() if self._average else nullcontext():
+            if number:
+                self._gear.lesson.fit_head(self.judge)
             found = self.judge.validation()
             if not journal.history or not found.loss >= journal.lowest:
                 journal.lowest, self._lowest = found.loss, torch.from_numpy(found.losses)
@@ -186,7 +188,7 @@ class Loop:
     def _examples_done(self) -> int:
         journal, gear = self.journal, self._gear
         begun = gear.batches(journal.epoch)[: journal.step]
-        done = (journal.epoch - 1) * len(gear.subject.learning)
+        done = (journal.epoch - 1) * gear.examples
         return done + sum(len(rows) for rows in begun)
 
     def _fit_in_time(self, steps: int) -> None:

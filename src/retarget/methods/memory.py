@@ -23,10 +23,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(s in str(error).lower() for s in _SAYINGS)
 
 
-def too_little(error: BaseException) -> TrainingError:
-    """Return what to say where not even one example fits."""
+def too_little(error: BaseException, together: int = 1) -> TrainingError:
+    """Return what to say where not even so many examples fit as must go together."""
+    what = "a single example" if together == 1 else f"{together} examples, which are compared,"
     return TrainingError(
-        f"Memory is not enough for a single example ({error}). Train fewer layers (--from), let "
+        f"Memory is not enough for {what} ({error}). Train fewer layers (--from), let "
         "activations be recomputed, or choose a smaller source or input size."
     )
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from retarget.core.types import CLASSES, BoolArray, FloatArray, IntArray, Kind
 from retarget.methods.base import Labels
+from retarget.methods.trainee import Trainee
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Objective:
     label_weights: Tensor
     smoothing: float
     spread: float
+
+    def read(self, trainee: Trainee, batch: Tensor) -> Tensor:
+        """Return what the loss is of: the outputs (b, K) for a batch."""
+        outputs: Tensor = trainee(batch)
+        return outputs
 
     def losses(self, outputs: Tensor, rows: Tensor) -> Tensor:
         """Return (b,) losses of outputs (b, K) for the examples at `rows`, unweighted."""

@@ -36,7 +36,7 @@ def headed(encoder: Encoder, subject: Subject, probe: Probe | None) -> Trainee:
     trainee = Trainee(encoder, labels.outputs, pooling=subject.pooling)
     x = features(encoder, subject, subject.learning)
     scale = BlockScale.fit(x, [x.shape[1]])
-    head = _fitted(probe, scale(x), labels, subject) if probe else ignorant(labels, x.shape[1])
+    head = fitted(probe, scale(x), labels, subject) if probe else ignorant(labels, x.shape[1])
     trainee.start_from(scale, head, spread_of(labels))
     return trainee
 
@@ -86,7 +86,7 @@ def batches(rows: IntArray, size: int = ROWS_AT_ONCE) -> Iterator[IntArray]:
         yield rows[start : start + size]
 
 
-def _fitted(probe: Probe, x: FloatArray, labels: Labels, subject: Subject) -> LinearHead:
+def fitted(probe: Probe, x: FloatArray, labels: Labels, subject: Subject) -> LinearHead:
     """Return the probe fitted with the strength that did best out of fold."""
     strengths = probe.settings(labels)
     ids = subject.inputs.ids[subject.learning]

@@ -53,10 +53,12 @@ class Stepper:
         team: Team,
         how: Training,
         decided: Decisions,
+        together: int = 1,
     ) -> None:
         self.micro = how.batch
         self._trainee, self._objective, self._optimiser = trainee, objective, optimiser
         self._team, self._how, self._decided = team, how, decided
+        self._together = together
         self._parameters = dict(trainee.named_parameters())
         self._start = {n: p.detach().clone() for n, p in self._named()} if how.stay_near else {}
 
@@ -111,9 +113,9 @@ class Stepper:
 
     def _halve(self, size: int, error: BaseException) -> None:
         self.micro = min(self.micro, size)
-        if self.micro == 1:
-            raise too_little(error) from error
-        self.micro = ceil(self.micro / 2)
+        if self.micro <= self._together:
+            raise too_little(error, self._together) from error
+        self.micro = max(ceil(self.micro / 2), self._together)
         if self._team.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -127,12 +129,10 @@ class Stepper:
         if share.mixing is not None:
             batch, shares = share.mixing.apply(batch)
             others = rows[torch.from_numpy(share.mixing.others)]
-        pieces = ceil(len(rows) / self.micro)
-        for piece in torch.arange(len(rows)).tensor_split(pieces):
-            at = slice(int(piece[0]), int(piece[-1]) + 1)
+        for at in _pieces(len(rows), self.micro, self._together):
             part = placed(batch[at], device, self._decided.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=self._decided.bf16):
-                outputs = self._trainee(part).float()
+                outputs = self._objective.read(self._trainee, part).float()
             found = self._total(outputs, rows[at], others[at], shares, at) / share.mass
             torch.autograd.backward(found)
             loss += found.detach()
@@ -146,6 +146,15 @@ class Stepper:
             return self._objective.total(outputs, rows)
         own = shares[at].to(outputs.device)
         return self._objective.mixed_total(outputs, rows, others, own)
+
+
+def _pieces(size: int, most: int, together: int) -> Iterator[slice]:
+    """Yield parts of a batch, about as large as each other, of at most `most` examples; neighbours
+    in blocks of `together` (`most` or fewer) are not parted."""
+    blocks = ceil(size / together)
+    for piece in torch.arange(blocks).tensor_split(ceil(blocks / (most // together))):
+        last = min((int(piece[-1]) + 1) * together, size)
+        yield slice(int(piece[0]) * together, last)
 
 
 def placed(batch: Tensor, device: torch.device, channels_last: bool) -> Tensor:

@@ -64,13 +64,18 @@ class Trainee(nn.Module):
             self.linear.weight.copy_(torch.from_numpy(head.weight / spread))
             self.linear.bias.copy_(torch.from_numpy(head.bias / spread))
 
-    def forward(self, batch: Tensor) -> Tensor:
-        """Map prepared inputs, or activations where there is a cut, to outputs (b, K)."""
+    def features(self, batch: Tensor) -> Tensor:
+        """Map prepared inputs, or activations where there is a cut, to what the head reads, before
+        it is scaled: (b, d)."""
         if self.split is None:
             found = self.encoder.pooled_of(batch, self.pooling, self.layers)
         else:
             found = self.split.suffix(batch, self.pooling)
-        x = torch.cat([found[name] for name in self.layers], dim=1)
+        return torch.cat([found[name] for name in self.layers], dim=1)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Map prepared inputs, or activations where there is a cut, to outputs (b, K)."""
+        x = self.features(batch)
         outputs: Tensor = self.linear((x - self.centre) * self.factor) * self.spread
         return outputs
 

@@ -13,6 +13,7 @@ from retarget.methods.gear import Gear, equip
 from retarget.methods.interruption import Interruption
 from retarget.methods.journal import Journal
 from retarget.methods.judging import judged
+from retarget.methods.lesson import USUAL, Lesson
 from retarget.methods.loop import Loop
 from retarget.methods.memory import PeakMemory
 from retarget.methods.recompute import recomputing
@@ -58,6 +59,7 @@ def train(
     *,
     key: str,
     epochs: int | None = None,
+    lesson: Lesson | None = None,
 ) -> Trained:
     """Train a trainee on the subject's learning rows, judged by its validation rows.
 
@@ -77,6 +79,7 @@ def train(
         key: names this training; its checkpoints lie under it, and one that was killed goes on.
         epochs: stop after so many epochs of the schedule that `how` gives, whatever they bring:
             the same course again on other rows.
+        lesson: how examples are learned from; `None` for the usual way.
 
     Raises:
         TrainingError: see `Tuning.fit`.
@@ -85,7 +88,7 @@ def train(
     """
     wanted = {name: p.requires_grad for name, p in trainee.named_parameters()}
     try:
-        gear = equip(trainee, parts, subject, how, epochs)
+        gear = equip(trainee, parts, subject, how, epochs, lesson or USUAL)
         return _trained(gear, key, epochs)
     finally:
         _put_down(trainee, wanted)
@@ -100,7 +103,7 @@ def _trained(gear: Gear, key: str, epochs: int | None) -> Trained:
     ):
         loop = Loop(gear, key, epochs)
         journal = loop.journal
-        whole = journal.last * len(subject.learning)
+        whole = journal.last * gear.examples
         with progress(subject.title, whole, _unit(subject)) as meter:
             loop.run(interruption, meter)
         gear.load(loop.best)

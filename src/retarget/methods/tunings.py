@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from retarget.methods.lesson import Lesson
     from retarget.methods.trainee import Trainee
     from retarget.sources.encoder import Encoder
 
@@ -33,12 +34,14 @@ class Ready:
         parts: what is trained of it.
         start: copy of its weights, where they are mixed with those it will have.
         adapters: the encoder's model as `peft` sees it, where there are some.
+        lesson: how examples are learned from; `None` for the usual way.
     """
 
     trainee: "Trainee"
     parts: tuple[Part, ...]
     start: "Mapping[str, Tensor]" = field(default_factory=dict)
     adapters: Any = None
+    lesson: "Lesson | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
