@@ -10,7 +10,7 @@ from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.methods.probe import Probe
 from retarget.methods.scale import BlockScale
-from retarget.methods.start import bare, batches, features, headed, ignorant, spread_of
+from retarget.methods.start import bare, features, headed, ignorant, spread_of
 
 
 def run(trainee, subject, rows):
@@ -103,9 +103,3 @@ def test_one_row_is_enough_to_start_from(toy):
     subject = toy.subject("test_vit", n=3, judging=2)
     found = headed(subject.source.load(), subject, Probe())
     assert np.isfinite(run(found, subject, np.arange(3))).all()
-
-
-def test_batches_are_all_rows_in_order():
-    found = list(batches(np.arange(7), 3))
-    assert [len(b) for b in found] == [3, 3, 1]
-    np.testing.assert_array_equal(np.concatenate(found), np.arange(7))

@@ -109,10 +109,11 @@ class Material:
         return self.task.take(found)
 
     def inputs(self) -> Inputs:
-        """Return references to the inputs of all examples, for training."""
+        """Return references to the inputs of all examples, and which rows are of each."""
         ((name, modality),) = self.task.inputs.items()
         examples = self.task.examples
-        return Inputs(modality, examples.inputs[name], examples.ids)
+        owners = None if self.rows is self.task else self.owners
+        return Inputs(modality, examples.inputs[name], examples.ids, owners)
 
     def _extract(self, task: Task, sources: Sequence[Source]) -> Extraction:
         order = self.order
@@ -147,7 +148,7 @@ def gather(
     (modality,) = set(task.inputs.values())
     bare = plain(modality)
     more = [bare] if bare and all(s.uri != bare.uri for s in sources) else []
-    pooling = "words" if task.kind == "tagging" else pooling
+    pooling = pooling_of(task, pooling)
     order, wanted = Order(pooling, engine, device), [*sources, *more]
     with main_first():
         made = extract(task, wanted, store=store, pooling=pooling, engine=engine, device=device)
@@ -175,6 +176,11 @@ def gather(
         plain=bare.uri if bare else "",
         notes=made.notes,
     )
+
+
+def pooling_of(task: Task, asked: Pooling) -> Pooling:
+    """Return how places become rows: of tagging one a word, of others as was asked."""
+    return "words" if task.kind == "tagging" else asked
 
 
 def _near(task: Task, shown: Features | None) -> tuple[IntArray, tuple[Problem, ...]]:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -37,18 +38,54 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Inputs:
-    """References to the inputs of n examples, all readable, and their content hashes."""
+    """References to the inputs of n examples, all readable, and their content hashes.
+
+    Attributes:
+        modality: what they are.
+        references: (n,) as the modality's loader reads them.
+        ids: (n,) content hashes.
+        owners: (rows,) the example that each row of labels is of, ascending, where examples have
+            several rows, such as words; `None` where each is one row.
+    """
 
     modality: Modality
     references: Sequence[Any]
     ids: StrArray
+    owners: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: IntArray) -> "Inputs":
-        """Return the inputs at `rows`."""
-        return Inputs(self.modality, taken(self.references, rows), self.ids[rows])
+        """Return the inputs of `rows` of labels: where examples have several, all of theirs, in
+        order. Examples without any row are left out."""
+        if self.owners is None:
+            return Inputs(self.modality, taken(self.references, rows), self.ids[rows])
+        kept, owners = np.unique(self.owners[rows], return_inverse=True)
+        return Inputs(self.modality, taken(self.references, kept), self.ids[kept], owners)
+
+    def examples(self, rows: IntArray) -> IntArray:
+        """Return which examples rows of labels are of; each once where they have several."""
+        return rows if self.owners is None else np.unique(self.owners[rows])
+
+    def rows(self, examples: IntArray) -> IntArray:
+        """Return the rows of labels of some examples, in the examples' order."""
+        if self.owners is None:
+            return examples
+        starts, counts = self._starts[examples], self.counts(examples)
+        behind = np.cumsum(counts) - counts
+        return np.repeat(starts - behind, counts) + np.arange(counts.sum(), dtype=np.int64)
+
+    def counts(self, examples: IntArray) -> IntArray:
+        """Return how many rows of labels some examples have."""
+        if self.owners is None:
+            return np.ones(len(examples), dtype=np.int64)
+        return np.asarray(np.diff(self._starts)[examples])
+
+    @cached_property
+    def _starts(self) -> IntArray:
+        assert self.owners is not None
+        return np.searchsorted(self.owners, np.arange(len(self) + 1)).astype(np.int64)
 
 
 class Feed(Protocol):
@@ -120,6 +157,17 @@ class Views:
         raw = self._raw.get(example)
         made = self.encoder.prepare(self._load(row) if raw is None else raw)
         return self._prepared.keep(example, made)
+
+    def buckets(self, rows: IntArray) -> IntArray | None:
+        """Return how long examples are when prepared (`Encoder.bucket`), `None` where all are
+        alike."""
+        from retarget.sources.encoder import Encoder
+
+        if type(self.encoder).bucket is Encoder.bucket:
+            return None
+        threads = min(cores(), MOST_THREADS)
+        with closing(ahead(self.prepared, rows.tolist(), threads, 4 * threads)) as made:
+            return np.array([self.encoder.bucket(tensor) for tensor in made], dtype=np.int64)
 
     def raw(self, row: int) -> Any:
         """Return the input as loaded. Safe to call from several threads."""

@@ -68,12 +68,17 @@ def decide(how: Training, subject: Subject, trainee: Trainee, device: torch.devi
     Raises:
         UsageError: settings that don't fit the inputs.
     """
-    examples = len(subject.labels)
+    examples = len(subject.inputs)
     attends = has_attention(trainee.encoder)
     shape = trainee.encoder.input_shape
     if how.cutmix and len(shape) < 2:
         raise UsageError(
             f"cutmix needs inputs with a grid of places; these are {tuple(shape)}. Use mixup."
+        )
+    if (how.mixup or how.cutmix) and not trainee.encoder.example_batch(1).is_floating_point():
+        raise UsageError(
+            "mixup and cutmix lay inputs over each other; these are numbers of words or pieces, "
+            "which can't be mixed. Leave them out."
         )
     epochs = epochs_for(examples) if how.epochs is None else how.epochs
     usual = ATTENTION_LR if attends else CONVOLUTION_LR

@@ -73,7 +73,7 @@ class FineTune(GradientTuning):
             decay = SHALLOWEST ** (1.0 / max(depths - 1, 1)) if everything else 1.0
         return replace(
             self,
-            epochs=epochs_for(len(subject.labels)) if self.epochs is None else self.epochs,
+            epochs=epochs_for(len(subject.inputs)) if self.epochs is None else self.epochs,
             lr=FEW_WEIGHTS_LR if self.lr is None and not everything else self.lr,
             from_layer=self._first_layer(subject),
             layer_decay=decay,

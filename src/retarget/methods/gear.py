@@ -16,6 +16,7 @@ from retarget.methods.lesson import USUAL, Lesson
 from retarget.methods.modes import set_modes
 from retarget.methods.objective import Objective, draw_mixing
 from retarget.methods.optimiser import adamw
+from retarget.methods.schedule import alike
 from retarget.methods.settings import Part, Training
 from retarget.methods.stepping import Share, Stepper, placed
 from retarget.methods.team import Team
@@ -35,8 +36,9 @@ class Gear:
         team: the processes.
         feeding: batches.
         objective: what is minimised.
-        weights: (n,) of the examples in it.
+        weights: (n,) of the rows of labels in it.
         lesson: how examples are learned from.
+        buckets: how long examples are when prepared; `None` where all are alike.
     """
 
     trainee: Trainee
@@ -49,6 +51,7 @@ class Gear:
     objective: Objective
     weights: FloatArray
     lesson: Lesson = USUAL
+    buckets: IntArray | None = None
 
     @property
     def examples(self) -> int:
@@ -76,6 +79,7 @@ class Gear:
             self.how,
             self.decided,
             self.lesson.together,
+            self.subject.inputs,
         )
 
     def activate(self, epoch: int) -> None:
@@ -106,10 +110,13 @@ class Gear:
         return placed(batch, self.team.device, self.decided.channels_last)
 
     def batches(self, epoch: int) -> list[IntArray]:
-        """Return the rows of every step of an epoch."""
+        """Return the examples of every step of an epoch."""
         # A single example has no variance for a batch norm to divide by.
         least = 2 if self.decided.batch_statistics else 1
-        return self.lesson.batches(self.subject, self.how, epoch, least)
+        found = self.lesson.batches(self.subject, self.how, epoch, least)
+        if self.buckets is None or self.lesson.together > 1:
+            return found
+        return alike(found, self.buckets, self.subject.seed, epoch)
 
     def shares(
         self, batches: Sequence[IntArray], views: int, mark: int, first: int = 0
@@ -117,7 +124,7 @@ class Gear:
         """Yield this process's share of every batch from number `first` on.
 
         Args:
-            batches: rows of all processes.
+            batches: examples of all processes.
             views: number of the views that examples are seen in.
             mark: with the seed and the number of the batch decides how examples are mixed.
             first: number of the first one.
@@ -134,8 +141,17 @@ class Gear:
                 random = np.random.default_rng([self.subject.seed, mark, first + at])
                 mixing = draw_mixing(len(rows), random, how.mixup, how.cutmix)
                 batch = next(stream) if len(mine) else None
-                mass = float(self.weights[rows].sum())
-                yield Share(batch, mine, mixing and mixing.take(place), mass)
+                mass = float(self.weights[self.subject.inputs.rows(rows)].sum())
+                yield Share(batch, mine, mixing and mixing.take(place), mass, self._at_once(mine))
+
+    def _at_once(self, examples: IntArray) -> int:
+        """Return how many of some examples, filled up to the longest, go through the model at
+        once: long ones need more memory."""
+        usual = self.how.batch
+        if self.buckets is None or not len(examples):
+            return usual
+        longest = int(self.buckets[examples].max())
+        return min(usual, self.trainee.encoder.batch_size(longest, usual))
 
 
 def equip(
@@ -171,6 +187,7 @@ def equip(
         objective,
         objective.weights.cpu().double().numpy(),
         lesson,
+        feeding.plain.buckets(np.arange(len(subject.inputs))),
     )
     last = decided.epochs if epochs is None else epochs
     cut_where_frozen(feeding, trainee, gear.trained, subject, how, last)

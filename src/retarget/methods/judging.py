@@ -17,6 +17,7 @@ from retarget.methods.gear import Gear
 from retarget.methods.losses import calibrated, example_losses
 from retarget.methods.memory import is_out_of_memory, too_little
 from retarget.methods.model import to_probabilities
+from retarget.methods.units import Course, by_example
 
 # Rows that are learned from, which are looked at as at prediction: for the gap, before training.
 GAP_ROWS, START_ROWS = 1000, 256
@@ -30,7 +31,8 @@ class Judgement:
     Attributes:
         outputs: (m, K) of them.
         temperature: that suits them.
-        losses: (m,) of each at that temperature.
+        losses: (examples,) at that temperature, with the mean of those of the rows; see
+            `units.by_example`.
         score: headline metric.
     """
 
@@ -59,39 +61,42 @@ class Judge:
 
     def validation(self) -> Judgement:
         """Judge the weights as they are. Raises `TrainingError` for outputs that aren't finite."""
-        return judged(self._labels, self.outputs(self._subject.judging), self._subject.metric)
+        return judged(self._labels, self.outputs(self._subject.judges), self._subject.metric)
 
     def learning_losses(self, most: int, temperature: float) -> FloatArray:
-        """Return (≤ most,) losses of rows that are learned from, chosen by the seed."""
-        rows = self._subject.learning
-        if len(rows) > most:
+        """Return (≤ most,) losses of examples that are learned from, chosen by the seed."""
+        found = self._subject.learners
+        if len(found) > most:
             random = np.random.default_rng([self._subject.seed, most])
-            rows = np.sort(random.choice(rows, most, replace=False))
-        outputs, labels = self.outputs(rows), self._subject.labels.take(rows)
-        return example_losses(labels, predictions(labels, outputs, temperature))
+            found = np.sort(random.choice(found, most, replace=False))
+        outputs = self.outputs(found)
+        labels = self._subject.labels.take(self._subject.inputs.rows(found))
+        losses = example_losses(labels, predictions(labels, outputs, temperature))
+        return by_example(losses, labels.sequences)
 
     def gap(self, found: Judgement) -> tuple[float, float, float]:
         """Return validation loss less training loss, and its 95% interval (Welch's t)."""
         return difference(found.losses, self.learning_losses(GAP_ROWS, found.temperature))
 
-    def outputs(self, rows: IntArray) -> FloatArray:
-        """Return (n, K) float64 outputs for rows of the subject, alike in all processes."""
-        return self._made(rows, self._gear.trainee, self._subject.labels.outputs)
+    def outputs(self, examples: IntArray) -> FloatArray:
+        """Return (rows, K) float64 outputs for examples of the subject, alike in all processes."""
+        return self._made(examples, self._gear.trainee, self._subject.labels.outputs)
 
-    def features(self, rows: IntArray) -> FloatArray:
-        """Return (n, d) float64 of what the head reads, before it is scaled, likewise."""
+    def features(self, examples: IntArray) -> FloatArray:
+        """Return (rows, d) float64 of what the head reads, before it is scaled, likewise."""
         trainee = self._gear.trainee
-        return self._made(rows, trainee.features, len(trainee.centre))
+        return self._made(examples, trainee.features, len(trainee.centre))
 
-    def _made(self, rows: IntArray, make: Callable[[Tensor], Tensor], width: int) -> FloatArray:
-        gear = self._gear
-        place = gear.team.share(len(rows))
-        own, size = rows[place], gear.how.batch
+    def _made(self, examples: IntArray, make: Callable[[Tensor], Tensor], width: int) -> FloatArray:
+        gear, rows = self._gear, self._subject.inputs.rows
+        place = gear.team.share(len(examples))
         gear.trainee.eval()
-        parts = [own[i : i + size] for i in range(0, len(own), size)]
-        found = [self._run(batch, make) for batch in gear.feeding.evaluation(parts)]
-        made = np.concatenate([np.zeros((0, width)), *found])
-        outputs = gear.team.whole(made, place, len(rows))
+        course = Course(gear.feeding.plain, examples[place], gear.how.batch)
+        batches = gear.feeding.evaluation(course.batches)
+        found = [course.rows(self._run(batch, make), at) for at, batch in enumerate(batches)]
+        before, until = len(rows(examples[: place.start])), len(rows(examples[: place.stop]))
+        made = course.restored(found, width)
+        outputs = gear.team.whole(made, slice(before, until), len(rows(examples)))
         if not np.isfinite(outputs).all():
             raise TrainingError(
                 f"{self._subject.title}: the model's outputs are not finite. Train with a smaller "
@@ -100,12 +105,12 @@ class Judge:
         return outputs
 
     @torch.no_grad()
-    def _run(self, batch: Tensor, make: Callable[[Tensor], Tensor]) -> FloatArray:
+    def _run(self, batch: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
         gear, size = self._gear, len(batch)
         while True:
             try:
                 made = [make(gear.placed(part)) for part in torch.split(batch, size)]
-                return torch.cat(made).cpu().double().numpy()
+                return torch.cat(made)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -123,7 +128,8 @@ def judged(labels: Labels, outputs: FloatArray, metric: str) -> Judgement:
     value = score(
         metric, labels.kind, labels.values, shown, labels.weights, sequences=labels.sequences
     )
-    return Judgement(outputs, temperature, example_losses(labels, made), value)
+    losses = by_example(example_losses(labels, made), labels.sequences)
+    return Judgement(outputs, temperature, losses, value)
 
 
 def clearly_worse(losses: FloatArray, lowest: FloatArray) -> bool:

@@ -42,7 +42,7 @@ def training_key(method: str, settings: Mapping[str, Any], source: Source, subje
         source: what it starts from.
         subject: what it learns from.
     """
-    labels = subject.labels
+    labels, owners = subject.labels, subject.inputs.owners
     return hash_json(
         {
             "edition": EDITION,
@@ -50,6 +50,7 @@ def training_key(method: str, settings: Mapping[str, Any], source: Source, subje
             "settings": dict(settings),
             "source": source.fingerprint,
             "ids": hash_bytes("\n".join(subject.inputs.ids.tolist()).encode()),
+            **({} if owners is None else {"owners": _digest(owners)}),
             "kind": labels.kind,
             "outputs": labels.outputs,
             "values": _digest(np.asarray(labels.values)),

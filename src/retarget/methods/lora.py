@@ -76,7 +76,7 @@ class Lora(GradientTuning):
         if rank is None and self.kind != "ia3":
             from retarget.methods.adapters import largest_rank
 
-            labels = len(subject.labels)
+            labels = len(subject.inputs)
             wanted = next((r for most, r in RANKS if labels <= most), LARGEST_RANK)
             rank = largest_rank(encoder, self, wanted, subject.labels.outputs, MOST_TRAINED)
         return replace(

@@ -15,9 +15,10 @@ from retarget.features.devices import pick_device
 from retarget.features.views import Views
 from retarget.methods.base import Labels
 from retarget.methods.losses import calibrated, example_losses
-from retarget.methods.start import batches
+from retarget.methods.start import EXAMPLES_AT_ONCE
 from retarget.methods.trainee import Trainee
 from retarget.methods.tuning import Mix, Subject
+from retarget.methods.units import Course
 
 SHARES = tuple(i / 10 for i in range(11))
 # Losses that are closer than this are one and the same, in another order of summation.
@@ -108,18 +109,19 @@ def _outputs(
     views = Views(subject.inputs, trainee.encoder, seed=subject.seed, strength=0.0)
     split = trainee.encoder.split_at(behind) if behind else None
     activations: list[Tensor] = []
-    if split and 4 * prod(split.shape) * len(subject.judging) <= MOST_BYTES:
-        whole = views.evaluation(batches(subject.judging))
+    course = Course(views, subject.judges, EXAMPLES_AT_ONCE)
+    if split and 4 * prod(split.shape) * len(subject.judges) <= MOST_BYTES:
+        whole = views.evaluation(course.batches)
         activations = [split.prefix(batch.to(device)) for batch in whole]
     with progress("Mixing with the source", count, "mixtures") as meter:
         for one in weights:
             trainee.load_state_dict(dict(one))
             trainee.split = split if activations else None
-            stream = activations or views.evaluation(batches(subject.judging))
-            made = [trainee(batch.to(device)).cpu().double().numpy() for batch in stream]
+            stream = activations or views.evaluation(course.batches)
+            made = [course.rows(trainee(batch.to(device)), at) for at, batch in enumerate(stream)]
             trainee.split = None
             meter.advance()
-            yield np.concatenate(made)
+            yield course.restored(made, subject.labels.outputs)
 
 
 def _point(share: float, labels: Labels, outputs: FloatArray, metric: str) -> tuple[float, Mix]:
@@ -129,5 +131,7 @@ def _point(share: float, labels: Labels, outputs: FloatArray, metric: str) -> tu
     temperature, predictions = calibrated(labels, outputs)
     shown = predictions[:, 0] if labels.kind == "regression" else predictions
     loss = float(example_losses(labels, predictions).mean())
-    worth = score(metric, labels.kind, labels.values, shown, labels.weights)
+    worth = score(
+        metric, labels.kind, labels.values, shown, labels.weights, sequences=labels.sequences
+    )
     return temperature, Mix(share, loss, worth)

@@ -11,6 +11,8 @@ from retarget.core.types import IntArray
 SEEN = 20_000
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 40
 LEAST_PATIENCE = 5
+# Batches that exchange examples, so that each has some of one length.
+WINDOW = 16
 
 
 def epochs_for(examples: int) -> int:
@@ -68,6 +70,29 @@ def epoch_batches(rows: IntArray, batch: int, seed: int, epoch: int, least: int)
     if len(parts) > 1 and len(parts[-1]) < least:
         parts[-2:] = [np.concatenate(parts[-2:])]
     return parts
+
+
+def alike(batches: list[IntArray], buckets: IntArray, seed: int, epoch: int) -> list[IntArray]:
+    """Return an epoch's batches with examples of a length together, in an order that (seed, epoch)
+    decides.
+
+    Examples change places within `WINDOW` batches that follow each other, so batches stay random.
+
+    Args:
+        batches: examples.
+        buckets: how long every example is.
+        seed, epoch: decide the order.
+    """
+    random = np.random.default_rng([seed, epoch, WINDOW])
+    found: list[IntArray] = []
+    for at in range(0, len(batches), WINDOW):
+        window = batches[at : at + WINDOW]
+        rows = np.concatenate(window)
+        rows = rows[np.argsort(buckets[rows], kind="stable")]
+        parts = np.split(rows, np.cumsum([len(part) for part in window])[:-1])
+        # What is filled up most comes anywhere; a smaller last batch stays in its window.
+        found += [parts[i] for i in random.permutation(len(parts))]
+    return found
 
 
 def share_of(size: int, process: int, count: int, together: int = 1) -> slice:

@@ -1,7 +1,5 @@
 """Where a training starts: an encoder with a head that was fitted on its frozen features."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 
@@ -17,11 +15,12 @@ from retarget.methods.probe import Probe
 from retarget.methods.scale import BlockScale
 from retarget.methods.trainee import Trainee
 from retarget.methods.tuning import Subject
+from retarget.methods.units import Course
 from retarget.sources.encoder import Encoder
 from retarget.tasks.splits import assign_folds
 
 FOLDS = 5
-ROWS_AT_ONCE = 32
+EXAMPLES_AT_ONCE = 32
 
 
 def headed(encoder: Encoder, subject: Subject, probe: Probe | None) -> Trainee:
@@ -69,21 +68,19 @@ def features(encoder: Encoder, subject: Subject, rows: IntArray) -> FloatArray:
     last = encoder.layers[-1].name
     if subject.table is not None:
         return np.asarray(subject.table.layer(last)[rows])
-    found = []
     device = pick_device(subject.device)
     encoder.to(device)
     views = Views(subject.inputs, encoder, seed=subject.seed, strength=0.0, megabytes=0.0)
-    with progress("Features to start from", len(rows), "examples") as meter, torch.inference_mode():
-        for batch in views.evaluation(batches(rows)):
-            found.append(encoder.pooled(batch.to(device), subject.pooling)[last].cpu().numpy())
+    examples, found = subject.inputs.examples(rows), []
+    course = Course(views, examples, EXAMPLES_AT_ONCE)
+    width = next(layer.width for layer in encoder.layers if layer.name == last)
+    with progress("Features to start from", len(examples), "examples") as meter:
+        for at, batch in enumerate(views.evaluation(course.batches)):
+            with torch.inference_mode():
+                made = encoder.pooled_of(batch.to(device), subject.pooling, (last,))[last]
+            found.append(course.rows(made, at))
             meter.advance(len(batch))
-    return np.concatenate(found)
-
-
-def batches(rows: IntArray, size: int = ROWS_AT_ONCE) -> Iterator[IntArray]:
-    """Yield rows in arrays of at most `size`."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    return course.restored(found, width).astype(np.float32)
 
 
 def fitted(probe: Probe, x: FloatArray, labels: Labels, subject: Subject) -> LinearHead:

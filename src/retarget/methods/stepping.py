@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from retarget.core.hashing import hash_json
 from retarget.core.types import IntArray
+from retarget.features.views import Inputs
 from retarget.methods.decisions import Decisions
 from retarget.methods.memory import is_out_of_memory, too_little
 from retarget.methods.modes import without_taking_in
@@ -19,6 +20,7 @@ from retarget.methods.optimiser import clip, norm_of, pull_back, sharpened
 from retarget.methods.settings import Training
 from retarget.methods.team import Team
 from retarget.methods.trainee import Trainee
+from retarget.methods.units import aligned
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,17 @@ class Share:
 
     Attributes:
         batch: its examples, on the CPU; `None` where there are none.
-        rows: of them, in the objective.
+        rows: which of the inputs they are.
         mixing: how they are mixed.
-        mass: weights of all examples of the batch, those of other processes included.
+        mass: weights of all that the batch's losses are of, in all processes.
+        most: examples that go through the model at once, at most; `None` for all.
     """
 
     batch: Tensor | None
     rows: IntArray
     mixing: Mixing | None
     mass: float
+    most: int | None = None
 
 
 class Stepper:
@@ -54,11 +58,12 @@ class Stepper:
         how: Training,
         decided: Decisions,
         together: int = 1,
+        inputs: Inputs | None = None,
     ) -> None:
         self.micro = how.batch
         self._trainee, self._objective, self._optimiser = trainee, objective, optimiser
         self._team, self._how, self._decided = team, how, decided
-        self._together = together
+        self._together, self._inputs = together, inputs
         self._parameters = dict(trainee.named_parameters())
         self._start = {n: p.detach().clone() for n, p in self._named()} if how.stay_near else {}
 
@@ -129,11 +134,16 @@ class Stepper:
         if share.mixing is not None:
             batch, shares = share.mixing.apply(batch)
             others = rows[torch.from_numpy(share.mixing.others)]
-        for at in _pieces(len(rows), self.micro, self._together):
+        most = max(min(self.micro, share.most or self.micro), self._together)
+        for at in _pieces(len(rows), most, self._together):
             part = placed(batch[at], device, self._decided.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=self._decided.bf16):
                 outputs = self._objective.read(self._trainee, part).float()
-            found = self._total(outputs, rows[at], others[at], shares, at) / share.mass
+            own = rows[at]
+            if self._inputs is not None and self._inputs.owners is not None:
+                outputs = aligned(outputs, self._inputs, share.rows[at])
+                own = torch.from_numpy(self._inputs.rows(share.rows[at]))
+            found = self._total(outputs, own, others[at], shares, at) / share.mass
             torch.autograd.backward(found)
             loss += found.detach()
         return loss

@@ -66,15 +66,16 @@ class Trainee(nn.Module):
 
     def features(self, batch: Tensor) -> Tensor:
         """Map prepared inputs, or activations where there is a cut, to what the head reads, before
-        it is scaled: (b, d)."""
+        it is scaled: (b, d), of words (b, T, d)."""
         if self.split is None:
             found = self.encoder.pooled_of(batch, self.pooling, self.layers)
         else:
             found = self.split.suffix(batch, self.pooling)
-        return torch.cat([found[name] for name in self.layers], dim=1)
+        return torch.cat([found[name] for name in self.layers], dim=-1)
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Map prepared inputs, or activations where there is a cut, to outputs (b, K)."""
+        """Map prepared inputs, or activations where there is a cut, to outputs (b, K), of words
+        (b, T, K)."""
         x = self.features(batch)
         outputs: Tensor = self.linear((x - self.centre) * self.factor) * self.spread
         return outputs

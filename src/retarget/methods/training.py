@@ -180,7 +180,7 @@ def _put_down(trainee: Trainee, wanted: Mapping[str, bool]) -> None:
 
 
 def _unit(subject: Subject) -> str:
-    return "images" if subject.inputs.modality == "image" else "examples"
+    return f"{subject.inputs.modality}s"
 
 
 def _sparing(gear: Gear) -> AbstractContextManager[None]:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
@@ -24,14 +24,14 @@ class Subject:
 
     Attributes:
         source: what to start from.
-        inputs: of the n examples.
-        labels: of the n examples.
-        validation: (n,) who judges epochs, mixes and learning rates, and is not learned from
-            while it does.
+        inputs: of the examples; they say which rows of labels are of each (`Inputs.owners`).
+        labels: (n rows) one of each example, or of each of its words.
+        validation: (n,) rows that judge epochs, mixes and learning rates, and are not learned
+            from while they do; all rows of an example or none.
         metric: headline metric, shown beside the loss that decides.
         pooling: how places of a layer become one vector.
         seed: decides all that is random.
-        table: features of the n examples by the source as it is; `None` where it was not run.
+        table: features of the n rows by the source as it is; `None` where it was not run.
         device: as `pick_device` takes it.
         seconds: how long training may take, `None` without a limit.
         title: for progress: "fine-tuning, fold 2 of 5".
@@ -60,6 +60,16 @@ class Subject:
     def judging(self) -> IntArray:
         """Rows that judge while training."""
         return np.flatnonzero(self.validation)
+
+    @property
+    def learners(self) -> IntArray:
+        """Examples that are learned from."""
+        return self.inputs.examples(self.learning)
+
+    @property
+    def judges(self) -> IntArray:
+        """Examples that judge while training."""
+        return self.inputs.examples(self.judging)
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,7 @@ class Tuning(ABC):
     """
 
     name: ClassVar[str]
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"classification", "multilabel", "regression"})
+    kinds: ClassVar[frozenset[Kind]] = frozenset(get_args(Kind))
     modalities: ClassVar[frozenset[Modality] | None] = None
     from_random: ClassVar[bool] = False
 

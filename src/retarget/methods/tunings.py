@@ -91,7 +91,7 @@ class GradientTuning(Training, Tuning):
         """Return whether a second training follows, on all rows."""
         if not subject.validation.any():
             return False
-        return len(subject.labels) < FEW if self.refit is None else self.refit
+        return len(subject.inputs) < FEW if self.refit is None else self.refit
 
     @property
     def mixes(self) -> bool:

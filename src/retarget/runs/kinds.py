@@ -83,7 +83,7 @@ def measure_robustness(study: Study, ours: Judged, material: Material) -> dict[s
     """
     (modality,) = study.task.inputs.values()
     names = corruptions(modality)
-    places = _sample(study)
+    places = _sample(study, study.protocol.judging, STRESSED)
     if not names:
         return {}
     cells = [(name, severity) for name in names for severity in SEVERITIES]
@@ -102,14 +102,13 @@ def measure_robustness(study: Study, ours: Judged, material: Material) -> dict[s
     }
 
 
-def _sample(study: Study) -> IntArray:
-    """Return the places of the judging rows of `STRESSED` examples."""
-    rows = study.protocol.judging
+def _sample(study: Study, rows: IntArray, most: int) -> IntArray:
+    """Return the places in `rows` of all rows of `most` examples, those whose ids come first."""
     if study.owners is None:
-        return np.sort(np.argsort(study.task.examples.ids[rows], kind="stable")[:STRESSED])
+        return np.sort(np.argsort(study.task.examples.ids[rows], kind="stable")[:most])
     owners = study.owners[rows]
     _, first = np.unique(owners, return_index=True)
-    order = np.argsort(study.task.examples.ids[rows[first]], kind="stable")[:STRESSED]
+    order = np.argsort(study.task.examples.ids[rows[first]], kind="stable")[:most]
     return np.flatnonzero(np.isin(owners, owners[first[order]]))
 
 
@@ -155,9 +154,7 @@ def measure_drift(study: Study, ours: Judged, material: Material) -> tuple[Drift
 
     Trainings from random weights have no source that they could have moved from.
     """
-    labelled = study.labelled
-    order = np.argsort(study.task.examples.ids[labelled], kind="stable")
-    rows = np.sort(labelled[order[:COMPARED]])
+    rows = study.labelled[_sample(study, study.labelled, COMPARED)]
     if len(rows) < FEWEST:
         return ()
     return tuple(

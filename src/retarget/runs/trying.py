@@ -108,7 +108,10 @@ def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
         return
     encoders = [material.features[uri] for uri in material.encoders]
     slowest = max((f.seconds_per_example for f in encoders), default=0.0)
-    about = number * training_seconds(len(study.rounds()[-1].rows), slowest, config.epochs)
+    rows = study.rounds()[-1].rows
+    examples = len(study.examples_of(rows))
+    each = slowest * len(rows) / max(1, examples)
+    about = number * training_seconds(examples, each, config.epochs)
     within = f"at most about {config.time / 60:.1f} min (--time)" if config.time else ""
     rough = f"roughly {max(1.0, about / 60):.0f} min" if about else "some minutes"
     folds = f" in {count(len(study.rounds()), 'round')}" if len(study.rounds()) > 1 else ""
@@ -117,16 +120,16 @@ def tell_cost(study: Study, material: Material, config: FitConfig) -> None:
     tell(f"{count(number, 'training')}{folds}: {within or rough}.{less}{fewer}")
 
 
-def training_seconds(rows: int, per_example: float, epochs: int | None = None) -> float:
+def training_seconds(examples: int, per_example: float, epochs: int | None = None) -> float:
     """Return about how long one training of everything takes, where it is not stopped early.
 
     Args:
-        rows: examples that it may learn from.
+        examples: that it may learn from.
         per_example: measured seconds of extraction.
         epochs: at most; the usual if not said.
     """
-    twice = 2 if rows < FEW else 1
-    return twice * rows * (epochs or epochs_for(rows)) * STEP_PASSES * per_example
+    twice = 2 if examples < FEW else 1
+    return twice * examples * (epochs or epochs_for(examples)) * STEP_PASSES * per_example
 
 
 def judge_ours(study: Study, material: Material, config: FitConfig, workshop: Workshop) -> Judged:
