@@ -1,10 +1,13 @@
-import regex
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retarget.tasks.words import Worded, split_words, worded
 
-PIECES = "ab1 .\n\u0301\u200d\ufe0f👩🏽❤♂🇩🇪🇫東かﾞ기กำ\u0600\u200b\u00ad\u0903©_"
+regex = pytest.importorskip("regex")
+
+INDIC_AND_JAMO = "\u0915\u094d\u1100\u1161\u17d2"
+PIECES = INDIC_AND_JAMO + "ab1 .\n\u0301\u200d\ufe0f👩🏽❤♂🇩🇪🇫東かﾞ기กำ\u0600\u200b\u00ad\u0903©_"
 TEXTS = st.text(st.sampled_from(PIECES), max_size=12)
 
 
@@ -18,6 +21,11 @@ def test_words_follow_the_stated_rule() -> None:
     assert words_of("👩\u200d👩\u200d👧 x🇩🇪🇫🇷") == ["👩\u200d👩\u200d👧", "x", "🇩🇪", "🇫🇷"]
     assert words_of("ok👍🏽! e\u0301a") == ["ok", "👍🏽", "!", "e\u0301a"]
     assert words_of(" \n\u200b") == []
+
+
+def test_jamo_behind_a_sign_that_stacks_letters_are_one_grapheme() -> None:
+    assert words_of("\u1780\u17d2\u1100\u1161") == ["\u1780\u17d2", "\u1100\u1161"]
+    assert words_of("東\u094d\u1100\u1161") == ["東\u094d", "\u1100\u1161"]
 
 
 @settings(deadline=None, max_examples=300)

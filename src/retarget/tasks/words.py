@@ -112,12 +112,17 @@ def _breaks(text: str, start: int, place: int) -> bool:
     if here == "flag":
         grapheme = text[start:place].lstrip("".join(_LEADING))
         return before != "flag" or len(grapheme) % 2 == 0
-    if here == "letter" and "\u0900" <= text[place] <= "\u17ff":
+    # Hangul's jamo lie between the scripts that have such signs.
+    if here == "letter" and "\u0900" <= text[place] <= "\u17ff" and not _is_jamo(text[place]):
         last = place - 1
         while last > start and _sort(text[last]) == "extends" and text[last] not in _STACKERS:
             last -= 1
         return text[last] not in _STACKERS
     return not (text[place - 1] == _JOINER and here == "symbol" and _sort(text[start]) != "space")
+
+
+def _is_jamo(character: str) -> bool:
+    return "\u1100" <= character <= "\u11ff"
 
 
 def _kind(grapheme: str) -> Literal["letter", "lone", "space"]:
