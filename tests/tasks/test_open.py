@@ -80,6 +80,27 @@ def _conll(root: Path) -> Any:
     return path
 
 
+def _spans(root: Path) -> Any:
+    path = root / "sentences.jsonl"
+    records = [
+        {"text": f"{number} x y z", "spans": [[0, 1, label]] if label else []}
+        for number, label in enumerate(LABELS)
+    ]
+    path.write_text("\n".join(map(json.dumps, records)))
+    return path
+
+
+def _label_studio(root: Path) -> Any:
+    path = root / "project.json"
+    tasks = []
+    for number, label in enumerate(LABELS):
+        value = {"start": 0, "end": 1, "text": str(number), "labels": [label]}
+        result = [{"type": "labels", "value": value}] if label else []
+        tasks.append({"data": {"text": f"{number} x y z"}, "annotations": [{"result": result}]})
+    path.write_text(json.dumps(tasks))
+    return path
+
+
 # One sample of the same six pictures or texts for every reader; a new reader adds its own here.
 SAMPLES: dict[str, Callable[[Path], Any]] = {
     "folder": _folder,
@@ -91,8 +112,10 @@ SAMPLES: dict[str, Callable[[Path], Any]] = {
     "text-table": _table,
     "text-folder": _text_folder,
     "conll": _conll,
+    "spans": _spans,
+    "label-studio": _label_studio,
 }
-TAGGING = ("conll",)
+TAGGING = ("conll", "spans", "label-studio")
 
 
 def _row_of(pixels: Any) -> int:

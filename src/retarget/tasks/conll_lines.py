@@ -60,8 +60,9 @@ def looks_tagged(head: str) -> bool:
     All its lines but the last, which may be cut, must have equally many columns, and O or a tag
     with a type; or ten columns with a number first, as in CoNLL-U.
     """
-    lines = [line for line in head.split("\n")[:_LOOKED_AT] if line.strip()]
-    lines = [line for line in (lines[:-1] or lines) if not line.startswith((DOCUMENT, "# "))]
+    whole, newline, _ = head.rpartition("\n")
+    lines = (whole if newline else head).split("\n")[:_LOOKED_AT]
+    lines = [line for line in lines if line.strip() and not line.startswith((DOCUMENT, "# "))]
     if not lines:
         return False
     tabbed = _tabbed(lines)

@@ -95,9 +95,10 @@ class ListReader(Reader):
 def modality_of(values: Sequence[Any]) -> Modality:
     """Return what values handed in memory are: "text" or "image".
 
-    Texts are pairs of strings, texts with words, `.txt` files, and strings, unless most of these
-    name existing files or end like a picture's name: then they are paths. The first thousand
-    decide, and a list of several kinds of thing is what most of them are.
+    Texts are lists of strings (pairs, or the tokens of a sentence), texts with words, `.txt`
+    files, and strings, unless most of these name existing files or end like a picture's name:
+    then they are paths. The first thousand decide, and a list of several kinds of thing is what
+    most of them are.
     """
     looked = values[:_LOOKED_AT]
     return "text" if 2 * sum(map(_is_text, looked)) > len(looked) else "image"
@@ -137,7 +138,7 @@ def _is_text(value: Any) -> bool:
     if isinstance(value, Path):
         return value.suffix.lower() in TEXTS
     if isinstance(value, (list, tuple)):
-        return len(value) == 2 and all(isinstance(one, str) for one in value)
+        return len(value) > 0 and all(isinstance(one, str) for one in value)
     if isinstance(value, str):
         return not _names_picture(value)
     return isinstance(value, Worded)

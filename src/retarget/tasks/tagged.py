@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from retarget.core.errors import UnreadableInput
 from retarget.core.text import count, printable
 from retarget.tasks.modalities import Corrupted
@@ -84,16 +86,15 @@ def as_tagging(rows: Rows, asked: Asked) -> Rows:
     """
     if dict(rows.modalities) != {"text": "text"}:
         return rows
+    references = [_listed(reference) for reference in rows.inputs["text"]]
+    written = [_listed(label) for label in rows.labels]
     kind = asked.kind or rows.kind
-    tokens = _are_tagged_tokens(rows.inputs["text"], rows.labels)
+    if kind is None and not _are_tagged_tokens(references, written):
+        kind = kind_of([label for label in written if not is_missing(label)])[0]
     if kind not in (None, "tagging"):
         return rows
-    if kind is None and not tokens:
-        kind = kind_of([label for label in rows.labels if not is_missing(label)])[0]
-        if kind != "tagging":
-            return rows
-    texts = [_with_words(reference) for reference in rows.inputs["text"]]
-    labels = _spans_of_tags(rows.inputs["text"], texts, rows.labels)
+    texts = [_with_words(reference) for reference in references]
+    labels = _spans_of_tags(references, texts, written)
     changes = _Changes()
     settled = [
         _settled(text, label, name, changes)
@@ -174,12 +175,13 @@ def _settled(reference: Any, label: Any, name: str, changes: _Changes) -> Any:
     return kept
 
 
+def _listed(value: Any) -> Any:
+    """Return an array in a cell, as Parquet and frames hold lists, as a list."""
+    return value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+
+
 def _is_tokens(reference: Any) -> bool:
-    return (
-        isinstance(reference, (list, tuple))
-        and len(reference) > 0
-        and all(isinstance(token, str) for token in reference)
-    )
+    return isinstance(reference, (list, tuple)) and all(isinstance(one, str) for one in reference)
 
 
 def _are_tagged_tokens(references: Sequence[Any], labels: Sequence[Any]) -> bool:

@@ -1,0 +1,223 @@
+"""Spans settled on words, from wherever they come."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retarget.core.errors import DataError
+from retarget.tasks.modalities import Corrupted
+from retarget.tasks.open import open_task
+from retarget.tasks.tagged import from_tokens, settle
+from retarget.tasks.unfold import unfold
+from retarget.tasks.words import Span, Worded, worded
+
+TEXT = "Ada Lovelace met Babbage-Smith in 東京."
+
+
+def test_spans_are_settled_by_the_stated_rule() -> None:
+    text = worded(TEXT)
+
+    def after(*spans: tuple[int, int, str]) -> tuple[list[str], list[str]]:
+        kept, changed = settle(text, [Span(*span) for span in spans])
+        return [TEXT[s.start : s.end] for s in kept], [kind for kind, _ in changed]
+
+    assert after((0, 12, "p")) == (["Ada Lovelace"], [])
+    assert after((3, 13, "p")) == (["Lovelace"], ["trimmed"])
+    assert after((2, 6, "p")) == (["Ada Lovelace"], ["widened"])
+    assert after((34, 35, "l")) == (["東"], [])
+    assert after((3, 4, "p")) == ([], ["empty"])
+    assert after((-1, 3, "p"), (30, 99, "p"), (5, 2, "p")) == ([], ["outside"] * 3)
+    assert after((0, 3, "p"), (0, 12, "q")) == (["Ada Lovelace"], ["overlapping"])
+    assert after((0, 3, "p"), (0, 3, "p")) == (["Ada"], [])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.text("ab .東\u0301\u200d🇩", max_size=14),
+    st.lists(
+        st.tuples(st.integers(-2, 16), st.integers(-2, 16), st.sampled_from("xy")), max_size=6
+    ),
+)
+def test_settled_spans_are_in_order_apart_and_on_words(
+    text: str, spans: list[tuple[int, int, str]]
+) -> None:
+    words = worded(text)
+    kept, changed = settle(words, [Span(*span) for span in spans])
+    starts, ends = {a for a, _ in words.words}, {b for _, b in words.words}
+    assert all(span.start in starts and span.end in ends for span in kept)
+    assert all(a.end <= b.start for a, b in pairwise(kept))
+    assert settle(words, kept) == (kept, [])
+    lost = [span for kind, span in changed if kind in ("outside", "empty", "overlapping")]
+    assert len(kept) + len(lost) <= len(spans)
+    if not lost:
+        held = {i for span in kept for i in range(span.start, span.end)}
+        visible = {i for a, b in words.words for i in range(a, b)}
+        assert all(i in held for a, b, _ in spans for i in range(a, b) if i in visible)
+
+
+def test_lists_of_texts_with_spans_name_what_was_changed() -> None:
+    spans: list[Any] = [
+        [(0, 4, "p")],
+        [],
+        None,
+        [(0, 99, "p"), {"start": 0, "end": 1, "label": "q"}],
+    ]
+    task = open_task(["Ada met", "nobody", "who?", "x y"], spans)
+    assert task.kind == "tagging"
+    assert task.classes == ("p", "q")
+    assert task.labelled.tolist() == [True, True, False, True]
+    assert task.examples.targets.tolist() == [((0, 3, "p"),), (), None, ((0, 1, "q"),)]
+    assert [(p.kind, p.where) for p in task.problems] == [
+        ("bad-target", ("row 0",)),
+        ("bad-target", ("row 3",)),
+    ]
+    assert open_task(["a b"], [[(0, 1, "x")]]).examples.inputs["text"][0] == worded("a b")
+
+
+def test_what_is_no_list_of_spans_is_a_bad_target() -> None:
+    task = open_task(["a", "b", "c"], [[(0, 1, "x")], "oops", [(0, 1)]], kind="tagging")
+    assert task.labelled.tolist() == [True, False, False]
+    assert "a list of (start, end, label)" in task.problems[0].what
+
+
+def test_lists_of_tokens_with_tags() -> None:
+    tokens = [["EU", "rejects"], ["Peter", "", "Black", "burn"], ["so"], []]
+    tags = [["B-ORG", "O"], ["B-PER", "O", "I-PER", "O"], None, []]
+    task = open_task(tokens, tags)
+    assert task.classes == ("ORG", "PER")
+    assert task.examples.targets.tolist() == [((0, 2, "ORG"),), ((0, 12, "PER"),), None]
+    assert [t.text for t in task.examples.inputs["text"]] == [
+        "EU rejects",
+        "Peter  Black burn",
+        "so",
+    ]
+    pairs = open_task([["EU", "rejects"]], [["B-ORG", "O"]])
+    assert pairs.kind == "tagging"
+    assert open_task([["a", "b"], ["c", "d"]], [["x", "y"], ["z", "x"]]).kind == "multilabel"
+    plain = open_task([["a", "b", "c"]], [["DET", "_", "NOUN"]])
+    assert plain.classes == ("DET", "NOUN")
+    assert len(unfold(open_task(tokens, kind="tagging")).task) == 6
+
+
+def test_texts_without_labels_can_be_tagged() -> None:
+    task = open_task(["Ada met", "", "東京"], kind="tagging")
+    assert task.examples.inputs["text"] == [worded("Ada met"), worded("東京")]
+    assert not task.labelled.any()
+    assert task.classes == ()
+    assert [p.kind for p in task.problems] == ["unreadable"]
+
+
+def test_files_and_corrupted_texts_get_words(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Ada met", encoding="utf-8")
+    task = open_task([tmp_path / "a.txt"], [[(0, 3, "p")]])
+    assert task.examples.inputs["text"] == [worded("Ada met")]
+    assert task.examples.targets.tolist() == [((0, 3, "p"),)]
+
+
+def test_tokens_in_frames_and_json_lines(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": [["a", "b", "c"]], "label": [np.array(["B-x", "I-x", "O"])]})
+    assert open_task(frame).examples.targets.tolist() == [((0, 3, "x"),)]
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": ["B-x", "O"]}))
+    task = open_task(path, columns={"text": "tokens", "label": "ner_tags"})
+    assert task.examples.targets.tolist() == [((0, 1, "x"),)]
+
+
+def test_unfolding_looks_through_corruptions() -> None:
+    task = open_task(["Ada met", "x"], [[(0, 3, "p")], None])
+    clean = unfold(task)
+    texts = [Corrupted(one, "typos", 2) for one in task.examples.inputs["text"]]
+    task.examples.inputs["text"][:] = texts  # type: ignore[index]  # a list, as made here
+    noisy = unfold(task)
+    assert (
+        noisy.task.examples.targets.tolist() == clean.task.examples.targets.tolist() == [1, 0, -1]
+    )
+    assert noisy.task.classes == ("O", "B-p", "I-p")
+    assert noisy.task.examples.names == ("row 0, word 1", "row 0, word 2", "row 1, word 1")
+    assert noisy.task.examples.ids.tolist() == clean.task.examples.ids.tolist()
+    assert noisy.sentences.tolist() == [0, 0, 1]
+
+
+def test_tokens_that_do_not_show_are_no_words() -> None:
+    assert from_tokens(["a", " ", "", "b c"]) == Worded("a    b c", ((0, 1), (5, 8)))
+
+
+def test_spans_in_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    records: list[Any] = [
+        {"text": "Ada met", "entities": [{"start": 0, "end": 3, "label": "p"}], "group": "g"},
+        {"text": "none", "entities": []},
+        {"text": "unknown"},
+    ]
+    path.write_text("\n".join(map(json.dumps, records)) + "\nbroken\n")
+    task = open_task(path)
+    assert task.examples.targets.tolist() == [((0, 3, "p"),), (), None]
+    assert task.examples.groups.tolist() == ["g", "", ""]
+    assert [(p.kind, p.where) for p in task.problems] == [("bad-row", ("line 4",))]
+    path.write_text(json.dumps(records[1]))
+    assert open_task(path).kind == "tagging"
+    path.write_text("\n".join(json.dumps({"text": t, "labels": ["a", "b"]}) for t in "xyz"))
+    assert open_task(path).kind == "multilabel"
+    assert open_task(path, kind="classification").kind == "classification"
+
+
+def test_label_studio_tells_of_regions_that_moved(tmp_path: Path) -> None:
+    def region(start: Any, end: Any, text: str, label: str = "p") -> dict[str, Any]:
+        return {"value": {"start": start, "end": end, "text": text, "labels": [label]}}
+
+    tasks: list[Any] = [
+        {
+            "data": {"text": "Ada met Bob"},
+            "annotations": [
+                {"was_cancelled": True, "result": [region(4, 7, "met")]},
+                {"result": [region(0, 3, "Ada"), region(4, 7, "Bob"), region("x", 1, "A"), {}]},
+            ],
+        },
+        {"data": {"review": "unlabelled"}},
+        {"data": {"a": "x", "b": "y"}, "annotations": []},
+        None,
+    ]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(tasks))
+    task = open_task(path)
+    assert task.examples.targets.tolist() == [((0, 3, "p"),), None]
+    assert [(p.kind, p.where) for p in task.problems] == [
+        ("bad-row", ("task 2", "task 3")),
+        ("bad-target", ("task 0",)),
+    ]
+    path.write_text('[{"annotations"')
+    with pytest.raises(DataError, match="is not JSON"):
+        open_task(path)
+
+
+@settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_mutated_spans_end_in_a_task_or_in_a_sentence(tmp_path: Path, data: st.DataObject) -> None:
+    record = {"text": "Ada met Bob", "spans": [[0, 3, "p"], {"start": 8, "end": 11, "label": "q"}]}
+    task = {"data": {"text": "Ada"}, "annotations": [{"result": [{"value": record}]}]}
+    name, whole = data.draw(
+        st.sampled_from(
+            [("x.jsonl", f"{json.dumps(record)}\n" * 3), ("x.json", json.dumps([task] * 2))]
+        )
+    )
+    content = bytearray(whole.encode())
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(content)))
+        piece = data.draw(st.sampled_from([b"", b"9", b"null", b"\0", b"\xff", b'"', b"[", b"{}"]))
+        content[place : place + data.draw(st.integers(0, 6))] = piece
+    (tmp_path / name).write_bytes(bytes(content))
+    try:
+        opened = open_task(tmp_path / name)
+    except DataError:
+        return
+    if opened.kind == "tagging":
+        unfold(opened)
