@@ -11,6 +11,7 @@ import numpy as np
 
 from retarget.core.errors import DataError
 from retarget.core.text import count
+from retarget.core.types import ExportFormat
 from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.results import Evaluation
 from retarget.features.store import FeatureStore
@@ -30,7 +31,7 @@ from retarget.tasks.open import open_task
 from retarget.tasks.task import Problem, Task
 
 if TYPE_CHECKING:
-    from retarget.runs.export import Exported
+    from retarget.runs.exported import Exported
 
 
 class Run:
@@ -171,15 +172,20 @@ class Run:
             target = target / REPORT
         return write(self.record, self.folder, target)
 
-    def export(self, destination: str | Path | None = None) -> "Exported":
-        """Write encoder and heads as one ONNX graph with what is needed to run it.
+    def export(
+        self, destination: str | Path | None = None, format: ExportFormat = "onnx"
+    ) -> "Exported":
+        """Write encoder and heads as one ONNX graph with what is needed to run it, or as a folder
+        that Hugging Face's pipelines open.
 
-        Returns what was written and how closely it agrees. Raises `StoreError` where it doesn't.
+        Returns what was written and how closely it agrees. Raises `StoreError` where it doesn't,
+        `UsageError` where the format can't hold the model.
         """
-        from retarget.runs.export import export_onnx
+        from retarget.runs.export import export_model
 
-        target = Path(destination) if destination is not None else self.folder / "export"
-        return export_onnx(self.model, self.encoders, target)
+        usual = self.folder / ("export" if format == "onnx" else format)
+        target = Path(destination) if destination is not None else usual
+        return export_model(self.model, self.encoders, target, format)
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {self.record.verdict.sentence}>"

@@ -55,6 +55,8 @@ def _configuration(kind: str, rows: int) -> object:
         return t.RobertaConfig(
             **{**wide, "max_position_embeddings": 41}, type_vocab_size=1, pad_token_id=0, **small
         )
+    if kind == "gpt2":
+        return t.GPT2Config(vocab_size=rows, n_embd=16, n_layer=2, n_head=2, n_positions=40)
     if kind == "electra":
         return t.ElectraConfig(embedding_size=16, **wide, **small)
     return t.BertConfig(**wide, **small)

@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -12,6 +12,7 @@ from retarget.cli import options
 from retarget.cli.output import console, say, say_json, shown_progress
 from retarget.core.errors import UsageError
 from retarget.core.text import count
+from retarget.core.types import ExportFormat
 
 if TYPE_CHECKING:
     from retarget.run import Run
@@ -133,18 +134,18 @@ def compare(
 
 def export(
     run: options.RunFolder,
-    format: Annotated[str, typer.Option("--format", help="onnx")] = "onnx",
+    format: Annotated[str, typer.Option("--format", help="onnx or huggingface.")] = "onnx",
     out: Annotated[
         str | None, typer.Option("--out", help="Folder; in the run if not said.")
     ] = None,
     json: options.AsJson = False,
 ) -> None:
-    """Write the model as one ONNX graph, checked against it."""
+    """Write the model as one ONNX graph, or as a Hugging Face folder, checked against it."""
     from retarget import api
 
-    if format != "onnx":
-        raise UsageError(f"--format {format!r}: there is onnx.")
-    made = api.load_run(run).export(out)
+    if format not in get_args(ExportFormat):
+        raise UsageError(f"--format {format!r}: choose onnx or huggingface.")
+    made = api.load_run(run).export(out, cast(ExportFormat, format))
     if json:
         say_json({"folder": str(made.folder), "difference": made.difference})
         return

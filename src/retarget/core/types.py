@@ -13,6 +13,7 @@ StrArray = npt.NDArray[np.str_]
 Modality = Literal["image", "text", "audio", "trajectory", "table"]
 Kind = Literal["classification", "multilabel", "regression", "tagging"]
 Pooling = Literal["mean", "cls", "mean+max", "max", "last", "first+last", "tokens", "words"]
+ExportFormat = Literal["onnx", "huggingface"]
 
 # Kinds whose targets are one class an example.
 CLASSES: tuple[Kind, ...] = ("classification", "tagging")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from retarget.core.errors import UsageError
 from retarget.core.paths import written_whole
-from retarget.core.types import Modality
+from retarget.core.types import ExportFormat, Modality
 from retarget.features.onnx_graphs import input_name
 from retarget.methods.model import TransferModel
 from retarget.runs.exported import CARD, EXAMPLE, GRAPH, Exported, checked
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
 
 # Pictures of noise exercise every path of the graph; nothing of the user's is needed.
 CHECKED = 8
+
+
+def export_model(
+    model: TransferModel, sources: Sequence[Source], folder: Path, format: ExportFormat
+) -> Exported:
+    """Write a model in a format. Raises `UsageError` for one that there isn't."""
+    if format == "huggingface":
+        from retarget.runs.hf_export import export_huggingface
+
+        return export_huggingface(model, sources, folder)
+    if format != "onnx":
+        raise UsageError(f"There is no format {format!r}. Choose from: onnx, huggingface.")
+    return export_onnx(model, sources, folder)
 
 
 def export_onnx(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:

@@ -58,7 +58,7 @@ class WholeModel(nn.Module):
         return found.reshape(examples, places, *found.shape[1:])
 
     def _combined(self, layers: Sequence[dict[str, Tensor]]) -> Tensor:
-        outputs = [member(layers[member.source]) for member in self.members]  # type: ignore[index]  # nn.ModuleList forgets types
+        outputs = [member(layers[member.source]) for member in self.members]  # type: ignore[call-overload]  # nn.ModuleList forgets types
         if self.apart:
             return torch.stack(outputs, dim=1)
         if self.kind == "regression":

@@ -1,0 +1,150 @@
+"""What is exported opens as transformers' own pipelines, and says what the model says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+
+from retarget.core.errors import UsageError
+from retarget.core.types import ExportFormat, Kind
+from retarget.methods.model import TransferModel
+from retarget.runs.export import export_model
+from retarget.runs.export_text import model_says
+from retarget.runs.hf_export import export_huggingface
+from retarget.sources.registry import resolve
+from retarget.tasks.words import worded
+
+Models = Callable[..., TransferModel]
+TEXTS = ["Good morning, world.", "zzz", "The dog barked loudly at it."]
+TAGS = ("O", "B-place", "I-place", "B-who", "I-who")
+
+
+@pytest.mark.parametrize("sort", ["bert", "distilbert", "roberta", "electra"])
+def test_the_pipeline_says_what_the_model_says(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path, sort: str
+) -> None:
+    source = resolve(text_folder(sort))
+    encoder = source.load()
+    on = [(0, ("hidden_states.2",), "a")]
+    model = heads_on("classification", "cls", [encoder], on, ("zebra", "apple", "Ä b"))
+    made = export_huggingface(model, [source], tmp_path / "out")
+    assert made.difference <= 1e-4
+    pipe = transformers.pipeline("text-classification", model=str(made.folder), device="cpu")
+    assert list(pipe.model.config.id2label.values()) == ["zebra", "apple", "Ä b"]
+    expected, _ = model_says(model, [encoder], TEXTS)
+    for batch in (1, 3):
+        for told, own in zip(pipe(TEXTS, top_k=None, batch_size=batch), expected, strict=True):
+            scores = {one["label"]: one["score"] for one in told}
+            np.testing.assert_allclose([scores[c] for c in model.classes], own, atol=1e-4)
+    assert not list(tmp_path.glob(".export-*"))
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression"])
+def test_labels_and_values_too(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path, kind: Kind
+) -> None:
+    source = resolve(text_folder("bert", "cls"))
+    encoder = source.load()
+    model = heads_on(kind, "mean", [encoder], [(0, ("pooled",), "a")])
+    assert export_huggingface(model, [source], tmp_path / "out").difference <= 1e-4
+    pipe = transformers.pipeline("text-classification", model=str(tmp_path / "out"), device="cpu")
+    expected, _ = model_says(model, [encoder], TEXTS)
+    for told, own in zip(pipe(TEXTS, top_k=None), expected, strict=True):
+        scores = {one["label"]: one["score"] for one in told}
+        np.testing.assert_allclose([scores[c] for c in model.classes], own.ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("sort", ["bert", "distilbert"])
+def test_tags_of_words_of_one_piece_are_the_pipelines(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path, sort: str
+) -> None:
+    source = resolve(text_folder(sort))
+    encoder = source.load()
+    model = heads_on("tagging", "words", [encoder], [(0, ("hidden_states.2",), "a")], TAGS)
+    made = export_huggingface(model, [source], tmp_path / "out")
+    assert made.difference <= 1e-4
+    assert "average" in made.notes[-1]
+    pipe = transformers.pipeline("token-classification", model=str(made.folder), device="cpu")
+    text = worded("the cat sat on a mat.")
+    told = {(t["start"], t["end"]): t for t in pipe(text.text, ignore_labels=[])}
+    expected, _ = model_says(model, [encoder], [text])
+    found = [
+        (told[word], own) for word, own in zip(text.words, expected, strict=True) if word in told
+    ]
+    assert len(found) >= 3
+    for one, own in found:
+        assert one["entity"] == TAGS[own.argmax()]
+        assert one["score"] == pytest.approx(own.max(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "on", "why"),
+    [
+        ("mean", [(0, ("hidden_states.2",), "a")], "the mean of the pieces"),
+        ("cls", [(0, ("hidden_states.1",), "a")], "reads hidden_states.1"),
+        ("cls", [(0, ("pooled",), "a")], "here the mean"),
+        ("cls", [(0, ("hidden_states.2",), "a"), (0, ("hidden_states.2",), "b")], "2 heads"),
+    ],
+)
+def test_what_no_class_can_say_is_refused(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path, pooling, on, why
+) -> None:
+    source = resolve(text_folder("bert"))
+    model = heads_on("classification", pooling, [source.load()], on)
+    with pytest.raises(UsageError, match=why) as told:
+        export_huggingface(model, [source], tmp_path / "out")
+    assert "--method probe --layer hidden_states.2 --pooling cls" in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_chain_and_static_vectors_are_refused(
+    text_folder: Callable[..., str], static_folder: str, heads_on: Models, tmp_path: Path
+) -> None:
+    source = resolve(text_folder("bert"))
+    model = heads_on("tagging", "words", [source.load()], [(0, ("hidden_states.2",), "crf")], TAGS)
+    with pytest.raises(UsageError, match="must be linear"):
+        export_huggingface(model, [source], tmp_path / "out")
+    static = resolve(static_folder)
+    model = heads_on("classification", "mean", [static.load()], [(0, ("pooled",), "a")])
+    with pytest.raises(UsageError, match="no text model of transformers"):
+        export_huggingface(model, [static], tmp_path / "out")
+
+
+def test_a_format_that_there_is_not_is_named(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path
+) -> None:
+    source = resolve(text_folder("bert"))
+    model = heads_on("classification", "cls", [source.load()], [(0, ("pooled",), "a")])
+    with pytest.raises(UsageError, match=r"'gguf'.*onnx, huggingface"):
+        export_model(model, [source], tmp_path, "gguf")  # type: ignore[arg-type]  # the point
+
+
+def test_models_whose_class_has_no_plain_head_are_refused(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path
+) -> None:
+    source = resolve(text_folder("gpt2"))
+    model = heads_on("classification", "cls", [source.load()], [(0, ("hidden_states.2",), "a")])
+    with pytest.raises(UsageError, match="class for gpt2 models has no plain head"):
+        export_model(model, [source], tmp_path, "huggingface")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "huggingface"])
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_minilm_is_exported(
+    heads_on: Models, tmp_path: Path, format: ExportFormat, kind: Kind
+) -> None:
+    source = resolve("bundled:minilm")
+    tagging = kind == "tagging"
+    model = heads_on(
+        kind,
+        "words" if tagging else "cls",
+        [source.load()],
+        [(0, ("hidden_states.6",), "a")],
+        TAGS if tagging else ("no", "yes"),
+    )
+    made = export_model(model, [source], tmp_path / "out", format)
+    assert made.difference <= 1e-4
+    assert {path.name for path in made.folder.iterdir()} == set(made.files)
