@@ -1,6 +1,7 @@
 """Spans settled on words, from wherever they come."""
 
 import json
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,16 @@ def test_spans_are_settled_by_the_stated_rule() -> None:
     assert after((-1, 3, "p"), (30, 99, "p"), (5, 2, "p")) == ([], ["outside"] * 3)
     assert after((0, 3, "p"), (0, 12, "q")) == (["Ada Lovelace"], ["overlapping"])
     assert after((0, 3, "p"), (0, 3, "p")) == (["Ada"], [])
+
+
+def test_very_many_spans_are_settled_quickly() -> None:
+    text = worded("ab " * 40_000)
+    spans = [Span(3 * i, 3 * i + 1 + i % 3, "x") for i in range(40_000)]
+    started = time.perf_counter()
+    kept, changed = settle(text, spans)
+    assert len(kept) == 40_000
+    assert {kind for kind, _ in changed} == {"widened", "trimmed"}
+    assert time.perf_counter() - started < 5
 
 
 @settings(deadline=None, max_examples=200)

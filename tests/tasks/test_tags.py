@@ -1,3 +1,4 @@
+import seqeval.scheme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
@@ -23,6 +24,20 @@ def test_spans_survive_every_scheme_and_nothing_is_broken(tags: list[str], schem
     written = to_tags(words, spans, scheme)  # type: ignore[arg-type]  # one of the four
     assert to_spans(words, written) == spans
     assert broken(written, scheme) == ()  # type: ignore[arg-type]  # one of the four
+
+
+@settings(deadline=None, max_examples=300)
+@given(SEQUENCES, st.sampled_from(["IOB2", "BIOES", "BILOU"]))
+def test_unbroken_tags_are_read_as_seqeval_reads_them_strictly(
+    tags: list[str], scheme: str
+) -> None:
+    words = [(2 * i, 2 * i + 1) for i in range(len(tags))]
+    typed = [tag if "-" in tag else "O" for tag in tags]
+    written = to_tags(words, to_spans(words, typed), scheme)  # type: ignore[arg-type]  # one of them
+    kind = getattr(seqeval.scheme, {"BIOES": "IOBES"}.get(scheme, scheme))
+    strict = seqeval.scheme.Entities([written], kind).entities[0]
+    wanted = sorted((entity.start, entity.end - 1, entity.tag) for entity in strict)
+    assert [tuple(chunk) for chunk in chunks(written)] == wanted
 
 
 def test_broken_tags_are_told_by_scheme() -> None:

@@ -39,7 +39,7 @@ class Parsed:
     """A file's sentences, and the first faulty line of every sentence that was left out."""
 
     sentences: tuple[Sentence, ...]
-    faults: Mapping[Fault, tuple[int, ...]] = field(default_factory=dict)
+    faults: Mapping[Fault, Sequence[int]] = field(default_factory=dict)
     width: int = 0
     universal: bool = False
 
@@ -101,12 +101,12 @@ def parse(text: str, label: str | None, form: str | None, *, universal: bool) ->
     usual = "upos" if universal else str(width)
     at_label = None if width < 2 and label is None else _column(label or usual, width, universal)
     sentences: list[Sentence] = []
-    faults: dict[Fault, tuple[int, ...]] = {}
+    faults: dict[Fault, list[int]] = {}
     for block in _blocks(lines, width, tabbed, universal):
         _look_for_empty(block, at_form)
         if block.fault is not None:
             kind, line = block.fault
-            faults[kind] = (*faults.get(kind, ()), line)
+            faults.setdefault(kind, []).append(line)
         elif block.cells:
             read = _universal if universal else _plain
             sentences.append(read(block, at_form, at_label))

@@ -39,11 +39,12 @@ def open_task(
     """Read `data` as a task. `task.layout` and `task.why` say how it was read, and why so.
 
     Args:
-        data: a folder or manifest (path); or a NumPy array (n, h, w[, c]) or tensor, a list of
-            texts, pairs of texts, paths, PIL images, arrays or tensors, a pandas frame, or a
-            Hugging Face dataset.
+        data: a folder, table or CoNLL file (path); or a NumPy array (n, h, w[, c]) or tensor, a
+            list of texts, pairs of texts, tokens, paths, PIL images, arrays or tensors, a pandas
+            frame, or a Hugging Face dataset.
         targets: n targets, where they don't come with the data. `None`, NaN or "" among them
-            mean unlabelled.
+            mean unlabelled. For tagging: lists of (start, end, label) in characters, or, beside
+            lists of tokens, lists of tags.
         kind: what the targets are; read from them if not said (see `targets.kind_of`).
         columns: names of columns by role: `{"label": "diagnosis"}`. The roles are image, text,
             text_b, label, split, group, domain and weight.

@@ -6,6 +6,7 @@ one outside of its text, or without a word, is left out; of two that overlap the
 two as long the earlier. What was changed is counted and named, one problem a kind.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -115,15 +116,17 @@ def settle(
     """Return spans on whole words, in order and apart, and what was changed, by the rule above."""
     changed: list[tuple[Change, Span]] = []
     moved: dict[Span, Span] = {}
+    starts = [start for start, _ in text.words]
+    ends = [end for _, end in text.words]
     for span in spans:
         if not 0 <= span.start <= span.end <= len(text.text):
             changed.append(("outside", span))
             continue
-        inside = [word for word in text.words if word[1] > span.start and word[0] < span.end]
-        if not inside:
+        first, behind = bisect_right(ends, span.start), bisect_left(starts, span.end)
+        if span.start == span.end or first >= behind:
             changed.append(("empty", span))
             continue
-        on = Span(inside[0][0], inside[-1][1], span.label)
+        on = Span(starts[first], ends[behind - 1], span.label)
         if on.start < span.start or on.end > span.end:
             changed.append(("widened", span))
         elif on != span:
@@ -131,11 +134,16 @@ def settle(
         moved.setdefault(on, span)
     kept: list[Span] = []
     for on in sorted(moved, key=lambda one: (one.start - one.end, one)):
-        if any(on.start < other.end and other.start < on.end for other in kept):
+        place = bisect_left(kept, on)
+        if any(on.start < other.end and other.start < on.end for other in kept[_beside(place)]):
             changed.append(("overlapping", moved[on]))
         else:
-            kept.append(on)
-    return tuple(sorted(kept)), changed
+            kept.insert(place, on)
+    return tuple(kept), changed
+
+
+def _beside(place: int) -> slice:
+    return slice(max(place - 1, 0), place + 1)
 
 
 def from_tokens(tokens: Sequence[str]) -> Worded:

@@ -48,7 +48,8 @@ def read_targets(raw: Sequence[Any], kind: Kind | None = None, target: str = "ta
     if kind is None:
         kind, why = kind_of([value for value in values if value is not None])
     else:
-        why = f"the targets are {kind}, as asked"
+        shown = "spans of text" if kind == "tagging" else kind
+        why = f"the targets are {shown}, as asked"
     if kind == "classification":
         return _classification(values, why)
     if kind == "multilabel":
