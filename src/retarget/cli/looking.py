@@ -1,5 +1,7 @@
 """`retarget inspect` and `retarget sources`."""
 
+from typing import Annotated
+
 import typer
 
 from retarget.cli import options
@@ -37,12 +39,16 @@ def inspect(
 
 
 def sources(
+    modality: Annotated[
+        str | None,
+        typer.Option("--modality", help="Only models for image or text; all if not said."),
+    ] = None,
     json: options.AsJson = False,
 ) -> None:
     """List pretrained models: those here, and some to be fetched."""
     from retarget import api
 
-    found = api.sources()
+    found = api.sources(modality)
     if json:
         say_json(found.model_dump(mode="json"))
         return

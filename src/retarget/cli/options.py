@@ -7,14 +7,14 @@ import typer
 from retarget.core.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder or manifest with the examples.")]
+Data = Annotated[str, typer.Argument(metavar="DATA", help="Folder or table with the examples.")]
 KindOf = Annotated[
     str | None,
-    typer.Option("--kind", help="classification, multilabel or regression."),
+    typer.Option("--kind", help="classification, multilabel, regression or tagging."),
 ]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", help="A manifest column by role: label=diagnosis."),
+    typer.Option("--column", help="A column by role: label=diagnosis, text=body."),
 ]
 Domains = Annotated[
     bool | None, typer.Option("--domains", help="The first folder level is the domain.")

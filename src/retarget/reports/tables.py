@@ -16,6 +16,7 @@ from retarget.runs.compare import Comparison
 from retarget.runs.inspection import InspectionRecord
 from retarget.runs.schema import ProblemRecord
 from retarget.runs.sources import SourceList, SourceRecord
+from retarget.tasks.modalities import LOADERS
 
 MOST_ROWS = 20
 
@@ -57,19 +58,27 @@ def show_inspection(record: InspectionRecord, read: DataConfig, console: Console
 
 def show_sources(found: SourceList, console: Console) -> None:
     """Print the sources that are here, and some that could be fetched."""
-    for title, some in (("Here", found.here), ("Can be fetched", found.fetchable)):
-        table = _table(title, "Source", "Size", "Trained on", "Licence")
-        for record in some:
-            table.add_row(*_source(record))
-        # URIs are there to be copied: where there is room, the training data wrap instead.
-        longest = max((len(record.uri) for record in some), default=0)
-        for column in (table.columns[0], table.columns[1], table.columns[3]):
-            column.no_wrap = longest <= console.width - 36
-        console.print(table)
+    records = [*found.here, *found.fetchable]
+    for modality in dict.fromkeys(record.facts.modality for record in records):
+        for title, some in (("Here", found.here), ("Can be fetched", found.fetchable)):
+            own = [record for record in some if record.facts.modality == modality]
+            if own:
+                _show_some(f"{title}, for {LOADERS[modality].noun}s", own, console)
     if not found.here:
         _say(console, 'Nothing is here. Next: pip install "retarget[bundled]"')
     else:
         _say(console, f"Next: retarget fit DATA --source {found.here[0].uri}")
+
+
+def _show_some(title: str, some: Sequence[SourceRecord], console: Console) -> None:
+    table = _table(title, "Source", "Size", "Trained on", "Licence")
+    for record in some:
+        table.add_row(*_source(record))
+    # URIs are there to be copied: where there is room, the training data wrap instead.
+    longest = max(len(record.uri) for record in some)
+    for column in (table.columns[0], table.columns[1], table.columns[3]):
+        column.no_wrap = longest <= console.width - 36
+    console.print(table)
 
 
 def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
