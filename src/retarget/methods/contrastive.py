@@ -16,6 +16,10 @@ from retarget.methods.tunings import HEAD, GradientTuning, Ready
 if TYPE_CHECKING:
     from retarget.sources.encoder import Encoder
 
+# On MiniLM with 8 labels a class, 4 steps, one draw each of sst2's train split and two sites of
+# review sentences: accuracy 0.700 at 1e-4 and 0.697 at 3e-4, frozen 0.673; a supervised contrastive
+# loss (Khosla et al. 2020) 0.698 and 0.682. Three draws tell none of the tuned ones apart. The rate
+# for convolutions and the numbers of examples seen below are not measured.
 CONVOLUTION_LR, ATTENTION_LR = 5e-4, 1e-4
 # Examples seen by default: each so many times, within these bounds.
 SEEN_EACH, FEWEST_SEEN, MOST_SEEN = 4, 64, 16_000
