@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from retarget.evaluation.results import Confusion, Estimate, Gain, Part, Verdict
-from retarget.runs.schema import Marked, Mistake, RunRecord
+from retarget.runs.schema import Carrying, CarryingPart, Marked, Mistake, RunRecord
 
 TYPES = ("location", "person", "work of art")
 SENTENCE = "Ada Lovelace left London for a house in Ockham Park, reading The Vampyre on the way."
@@ -25,7 +25,30 @@ def with_texts(record: RunRecord, texts: Sequence[str]) -> RunRecord:
         for i, m in enumerate(record.mistakes)
     )
     task = record.task.model_copy(update={"inputs": {"text": "text"}})
-    return record.model_copy(update={"task": task, "mistakes": mistakes})
+    sizes = tuple(
+        Part(name, 97, {"accuracy": _estimate(value)})
+        for name, value in (("length 3 to 40 characters", 0.8), ("length 41 to 90 characters", 0.7))
+    )
+    test = replace(record.test, per_size=sizes)
+    return record.model_copy(
+        update={"task": task, "test": test, "mistakes": mistakes, "carrying": _words(texts)}
+    )
+
+
+def _words(texts: Sequence[str]) -> tuple[Carrying, ...]:
+    """Words of six classes by both ways, some as strange as the texts."""
+    words = ("stunning", "too much", " ook ", "no", *texts)
+    return tuple(
+        Carrying(
+            name=texts[k % len(texts)] if k == 2 else f"class {k}", by=by,
+            parts=tuple(
+                CarryingPart(part=word, adds=(3.1 if by == "tfidf" else 0.9) / (i + 1), texts=i + 1)
+                for i, word in enumerate(words[: 10 if by == "tfidf" else 7])
+            ),
+        )
+        for by in ("tfidf", "transfer")
+        for k in range(6)
+    )  # fmt: skip
 
 
 def _estimate(value: float, half: float = 0.06) -> Estimate:

@@ -331,3 +331,22 @@ def test_tagging_is_told_in_entities_sentences_and_words(pages: dict[str, str]) 
     assert "map" not in {attrs.get("id") for _, attrs in page.tags}
     marks = {attrs["class"] for attrs in page.all("mark")}
     assert marks == {"right", "missed", "wrong", "wrong missed"}
+
+
+def test_words_of_both_ways_stand_side_by_side_and_how_they_were_measured_is_said(
+    records: dict[str, RunRecord], pages: dict[str, str]
+) -> None:
+    page = Page(pages["texts"])
+    assert "words" in {attrs["id"] for attrs in page.all("section")}
+    assert "Transferred Adds In TF-IDF Adds In stunning +0.90 1 text stunning +3.1 1 text" in (
+        page.text
+    )
+    assert "before texts are scaled to one length" in page.text
+    assert "2 more classes" in page.text
+    assert "words" not in {attrs["id"] for attrs in Page(pages["tags"]).all("section")}
+
+
+def test_sizes_stay_in_their_order(pages: dict[str, str]) -> None:
+    text = Page(pages["texts"]).text
+    assert text.index("length 3 to 40 characters") < text.index("length 41 to 90 characters")
+    assert "By size" in text

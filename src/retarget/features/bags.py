@@ -1,13 +1,13 @@
 """Bags of parts: how often each countable part, such as a word, is in an input. Nothing learned."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from retarget.core.progress import progress
-from retarget.core.types import IntArray
+from retarget.core.types import IntArray, StrArray
 from retarget.features.views import Inputs
 from retarget.tasks import modalities
 from retarget.tasks.modalities import LOADERS
@@ -15,13 +15,19 @@ from retarget.tasks.modalities import LOADERS
 
 @dataclass(frozen=True)
 class Bag:
-    """Counts of the parts of n inputs: by family a sparse matrix (n, parts), float32, CSR."""
+    """Counts of the parts of n inputs.
+
+    Attributes:
+        families: by family a sparse matrix (n, parts), float32, CSR.
+        names: by family (parts,) what its parts are.
+    """
 
     families: Mapping[str, Any]
+    names: Mapping[str, StrArray] = field(default_factory=dict)
 
     def take(self, rows: IntArray) -> "Bag":
         """Return the counts of the inputs at `rows`."""
-        return Bag({name: counts[rows] for name, counts in self.families.items()})
+        return Bag({name: counts[rows] for name, counts in self.families.items()}, self.names)
 
 
 def bag_of(inputs: Inputs) -> Bag | None:
@@ -41,11 +47,12 @@ def bag_of(inputs: Inputs) -> Bag | None:
                 meter.advance()
 
     found = list(parts())
-    families = {}
+    families, names = {}, {}
     for name in found[0]:
         counter = CountVectorizer(analyzer=list, dtype=np.float32)
         families[name] = counter.fit_transform([one[name] for one in found])
-    return Bag(families)
+        names[name] = counter.get_feature_names_out()
+    return Bag(families, names)
 
 
 def words_of(inputs: Inputs) -> Any:

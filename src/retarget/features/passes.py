@@ -183,9 +183,15 @@ def _preparing(
 
 def _rows(found: FloatArray, examples: Sequence[Waiting]) -> FloatArray:
     """Return the rows of the examples (n, width), given what an engine gave for their batch:
-    (b, width), or (b, places, width) where each becomes several."""
+    (b, width), or (b, places, width) where each becomes several.
+
+    Words behind the last place have no piece that the encoder knows: their rows are zeros.
+    """
     if found.ndim == 2:
         return found[: len(examples)]
+    lacking = max(len(e.rows) for e in examples) - found.shape[1]
+    if lacking > 0:
+        found = np.pad(found, ((0, 0), (0, lacking), (0, 0)))
     return np.concatenate([found[i, : len(e.rows)] for i, e in enumerate(examples)])
 
 

@@ -37,6 +37,20 @@ class BagModel:
         outputs = self.linear.outputs(weighted(bag, self.rarity)) / self.temperature
         return outputs if kind == "regression" else to_probabilities(kind, outputs)
 
+    def effects(self) -> dict[str, FloatArray]:
+        """Return by family (K, parts): how much each part, occurring once, adds to each output.
+
+        Of classes it is what it adds above the mean of all classes. Empty where nothing was
+        learned, as of a single class.
+        """
+        found: dict[str, FloatArray] = {}
+        weights, start = self.linear.weights(), 0
+        for name, rarity in self.rarity.items():
+            if weights is not None:
+                found[name] = weights[:, start : start + len(rarity)] * rarity
+            start += len(rarity)
+        return found
+
 
 def fit_bag(bag: Bag, labels: Labels, folds: IntArray) -> tuple[BagModel, FloatArray]:
     """Fit TF-IDF with logistic regression (ridge for numbers), chosen on out-of-fold loss.
@@ -137,6 +151,21 @@ class _Linear:
             return np.asarray(np.log(p) - np.log1p(-p))
         found = np.full((x.shape[0], self.width), np.log(0.5 / self.rows))
         found[:, self.model.classes_.astype(np.int64)] = np.log(p)
+        return found
+
+    def weights(self) -> FloatArray | None:
+        """Return (K, parts), of classes above their mean, zero for classes not seen; or `None`."""
+        if self.kind == "multilabel":
+            each = [getattr(one, "coef_", None) for one in self.model.estimators_]
+            width = next((own.shape[1] for own in each if own is not None), 0)
+            rows = [np.zeros(width) if own is None else own[0] for own in each]
+            return np.stack(rows) if width else None
+        own = getattr(self.model, "coef_", None)
+        if own is None or self.kind == "regression":
+            return None if own is None else np.atleast_2d(own)
+        own = np.concatenate([-own, own]) / 2 if len(own) == 1 else own - own.mean(axis=0)
+        found = np.zeros((self.width, own.shape[1]))
+        found[self.model.classes_.astype(np.int64)] = own
         return found
 
 

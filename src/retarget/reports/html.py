@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from retarget.core.paths import written_whole
 from retarget.core.text import count, printable
 from retarget.reports import (
+    carrying,
     confusion,
     denominators,
     drift,
@@ -78,6 +79,7 @@ def render(record: RunRecord, run_folder: Path | None = None) -> str:
         series=trials.by_layer(record),
         tables=parts.tables(record.test, record.task.kind),
         marks=feature_map.marks(record.map, record.task.kind),
+        words=carrying.by_class(record),
         mistakes=_mistakes(record, run_folder),
         problem_groups=problems.grouped(record.task.problems),
         one=nouns.example(record.task),
@@ -151,6 +153,7 @@ def _template() -> Template:
     )
     environment.globals.update(
         SHOWN_PAIRS=SHOWN_PAIRS,
+        carrying=carrying,
         confusion=confusion,
         count=count,
         denominator=denominators.long_name,

@@ -19,6 +19,7 @@ from retarget.evaluation.results import Evaluation, Gain, LearningCurve
 from retarget.evaluation.robustness import Robustness
 from retarget.features.material import Material
 from retarget.runs.breakdown import seen_entities, sizes_of
+from retarget.runs.carrying import carrying_words
 from retarget.runs.directory import (
     PREDICTIONS,
     read_record,
@@ -94,6 +95,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
         stressed = _stressed(fitted) if stresses(fitted.config) else {}
         methods = method_records(study, ours, stressed)
         drift = measure_drift(study, ours, fitted.material)
+        carrying = carrying_words(study, ours, fitted.material, fitted.baselines)
     with clock("learning curve"):
         curve = _curve(fitted) if fitted.config.learning_curve else None
     with clock("saving"):
@@ -132,6 +134,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
         drift=drift,
         mistakes=mistakes,
         map=feature_map(ours, fitted.material, study.protocol.judging),
+        carrying=carrying,
         seconds=clock.seconds(),
         seed=fitted.config.seed,
         device=_device(fitted),

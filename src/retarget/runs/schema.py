@@ -198,6 +198,26 @@ class Mistake(Record):
     spans: tuple[Marked, ...] = ()
 
 
+class CarryingPart(Record):
+    """A word, or a piece of one, and how much it adds to a class; `texts` it was measured in."""
+
+    part: str
+    adds: float
+    texts: int
+
+
+class Carrying(Record):
+    """The words that speak most for a class, strongest first, by what was transferred or TF-IDF.
+
+    `adds` is in log odds against the mean of all classes: for TF-IDF of one occurrence before texts
+    are scaled, for what was transferred of a text that is made of the word, against the mean word.
+    """
+
+    name: str
+    by: Literal["transfer", "tfidf"]
+    parts: tuple[CarryingPart, ...]
+
+
 class MapPoint(Record):
     """An example on the map of features (two principal components of the chosen layers)."""
 
@@ -227,6 +247,7 @@ class RunRecord(Record):
     drift: tuple[Drift, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     map: tuple[MapPoint, ...] = ()
+    carrying: tuple[Carrying, ...] = ()
     seconds: dict[str, float]
     seed: int
     device: str

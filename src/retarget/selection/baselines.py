@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from retarget.core.types import CLASSES, FloatArray, IntArray
+from retarget.core.types import CLASSES, FloatArray, IntArray, StrArray
 from retarget.evaluation.metrics import METRICS, score
 from retarget.features.bags import Bag
 from retarget.features.table import Table
-from retarget.methods.bag import fit_bag
+from retarget.methods.bag import BagModel, fit_bag
 from retarget.methods.base import Labels, Method
 from retarget.methods.crf import SparseCrf, fit_sparse_crf
 from retarget.methods.losses import example_losses
@@ -25,16 +25,33 @@ CHAIN_STRENGTHS = (1e-3, 1e-4, 2e-5, 5e-6)
 
 
 @dataclass(frozen=True)
+class Effects:
+    """What the model of the last round makes of the parts of inputs.
+
+    Attributes:
+        names: (parts,) what they are.
+        values: (K, parts) how much each adds to each output.
+        inputs: (parts,) in how many inputs that were learned from each is.
+    """
+
+    names: StrArray
+    values: FloatArray
+    inputs: IntArray
+
+
+@dataclass(frozen=True)
 class Baseline:
     """A denominator, judged on the same examples in the same rounds as what was chosen.
 
     `predictions` as in `Judged`; `choosing_score` is the headline metric on choosing data, by
-    which the strongest denominator is named before judging examples are looked at.
+    which the strongest denominator is named before judging examples are looked at. `effects` are
+    those of its parts, where it is made of any.
     """
 
     name: str
     predictions: FloatArray
     choosing_score: float
+    effects: Effects | None = None
 
 
 def judge_majority(study: Study) -> Baseline:
@@ -85,7 +102,18 @@ def judge_bag(study: Study, bag: Bag) -> Baseline:
         if len(part.held_out):
             made = model.predict(bag.take(study.protocol.judging[part.held_out]))
             predictions.put(part.held_out, made.reshape(-1, *predictions.values.shape[1:]))
-    return Baseline("tfidf", predictions.values, evidence.score(found))
+    told = _effects(model, bag, part.rows)
+    return Baseline("tfidf", predictions.values, evidence.score(found), told)
+
+
+def _effects(model: BagModel, bag: Bag, rows: IntArray) -> Effects | None:
+    """Return those of whole words rather than of pieces, where the model has both."""
+    found = model.effects()
+    for family in bag.families:
+        if family in found:
+            inputs = np.asarray(bag.take(rows).families[family].getnnz(axis=0), np.int64)
+            return Effects(bag.names[family], found[family], inputs)
+    return None
 
 
 def judge_chain(study: Study, words: Any) -> Baseline:

@@ -27,8 +27,10 @@ from retarget.tasks.texts import (
     refer_text,
     text_caption,
     text_of_line,
+    words_of_text,
 )
 from retarget.tasks.word_parts import parts_of_words
+from retarget.tasks.words import Worded
 
 SEVERITIES = (1, 2, 3)
 # Part of the ids of corrupted examples: count up where any corruption comes to do something else.
@@ -56,6 +58,8 @@ class Loader:
             equal; `None` where features must tell (see `neighbours.near_duplicates`).
         parts: input → countable parts by family, such as words; `None` where it has none.
         parts_of_words: input with words → of each word what it looks like and stands beside.
+        words: input → the same with its words, or `None` where it is not one text; `None` where
+            inputs have no words.
         of_bytes: whether `identify` gives the hash of a file's bytes, which is remembered.
     """
 
@@ -75,6 +79,7 @@ class Loader:
     near: Callable[[Sequence[Any], StrArray], IntArray] | None = None
     parts: Callable[[Any], Mapping[str, list[str]]] | None = None
     parts_of_words: Callable[[Any], list[list[str]]] | None = None
+    words: Callable[[Any], Worded | None] | None = None
     of_bytes: bool = False
 
 
@@ -105,6 +110,7 @@ LOADERS: dict[Modality, Loader] = {
         near=near_texts,
         parts=text_parts,
         parts_of_words=parts_of_words,
+        words=words_of_text,
     ),
 }
 

@@ -15,7 +15,7 @@ from typing import Any
 from retarget.core.errors import UnreadableInput
 from retarget.core.hashing import hash_bytes
 from retarget.core.text import count, printable
-from retarget.tasks.words import Worded
+from retarget.tasks.words import Worded, worded
 
 Text = str | tuple[str, str] | Worded
 
@@ -138,6 +138,11 @@ def texts_of(text: Text) -> tuple[str, ...]:
     if isinstance(text, Worded):
         return (text.text,)
     return text if isinstance(text, tuple) else (text,)
+
+
+def words_of_text(text: Text) -> Worded | None:
+    """Return a text with its words; `None` for a pair of texts, which have no one place each."""
+    return None if isinstance(text, tuple) else worded(text)
 
 
 def keep_text(reference: Any, destination: Path) -> Path:
