@@ -16,8 +16,8 @@ def test_words_of_one_rank_share_a_row_and_what_is_missing_is_empty(record: RunR
     (good,) = carrying.by_class(record.model_copy(update={"carrying": told}))
     assert good.name == "good"
     assert [[(s.word, s.adds, s.texts) for s in row] for row in good.rows] == [
-        [("gorgeous", "+3.5", "1 text"), ("best", "+4.1", "1 text")],
-        [("", "", ""), ("of the", "+0.50", "2 texts")],
+        [("gorgeous", "+3.5", "1"), ("best", "+4.1", "1")],
+        [("", "", ""), ("of the", "+0.50", "2")],
     ]
 
 

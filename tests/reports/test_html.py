@@ -338,7 +338,7 @@ def test_words_of_both_ways_stand_side_by_side_and_how_they_were_measured_is_sai
 ) -> None:
     page = Page(pages["texts"])
     assert "words" in {attrs["id"] for attrs in page.all("section")}
-    assert "Transferred Adds In TF-IDF Adds In stunning +0.90 1 text stunning +3.1 1 text" in (
+    assert "Transferred Adds Texts TF-IDF Adds Texts stunning +0.90 1 stunning +3.1 1" in (
         page.text
     )
     assert "before texts are scaled to one length" in page.text

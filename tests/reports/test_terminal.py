@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ def test_run_is_shown_in_short(record: RunRecord) -> None:
     assert numbers.estimate(record.test.metrics["accuracy"]) in shown
     assert numbers.gain(record.gain[record.verdict.against]) in shown
     assert record.verdict.sentence in shown
-    assert "71 examples left out" in shown
+    assert "71 pictures left out" in shown
     assert "duplicates (64)" in shown
     assert "runs/fruit/report.html" in shown
     assert len(shown.splitlines()) < 25
@@ -184,3 +185,22 @@ def test_hostile_names_of_methods_are_shown_as_text(records: dict[str, RunRecord
     shown = _shown(records["hostile"])
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
     assert "<script>alert(1)</script>" in shown
+
+
+def test_tagging_is_shown_by_type_and_by_what_was_seen(records: dict[str, RunRecord]) -> None:
+    shown = _shown(records["tags"], width=100)
+    assert re.search(r"(?m)^location +40 +0\.750 \(0\.69 to 0\.81\) +0\.800 +0\.700", shown)
+    assert shown.index("location ") < shown.index("work of art ")
+    assert re.search(r"(?m)^unseen +54 +0\.400 \(0\.34 to 0\.46\)", shown)
+    assert "1,000 sentences, 18,000 words" in shown
+    assert "on 300 sentences that chose nothing" in shown
+    assert "Entities" not in _shown(records["texts"])
+
+
+def test_many_types_are_counted(records: dict[str, RunRecord]) -> None:
+    tags = records["tags"]
+    types = tuple(replace(tags.test.per_class[0], name=f"type {i:02d}") for i in range(20))
+    shown = _shown(tags.model_copy(update={"test": replace(tags.test, per_class=types)}))
+    assert "type 11" in shown
+    assert "type 12" not in shown
+    assert "8 more types are in the report" in shown

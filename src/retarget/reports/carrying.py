@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from retarget.core.text import count
 from retarget.reports import numbers
 from retarget.runs.schema import CarryingPart, RunRecord
 
@@ -18,7 +17,7 @@ MEANING = {
 
 @dataclass(frozen=True)
 class Side:
-    """A word as one cell shows it: `word`, `+2.4` and `5 texts`; empty where there is none."""
+    """A word as cells show it: the word, `+2.4`, in how many texts; empty where there is none."""
 
     word: str = ""
     adds: str = ""
@@ -66,7 +65,7 @@ def _side(part: CarryingPart | None) -> Side:
     if part is None:
         return Side()
     adds = numbers.number(part.adds, 1 if abs(part.adds) >= 1 else 2, signed=True)
-    return Side(_visible(part.part), adds, count(part.texts, "text"))
+    return Side(_visible(part.part), adds, f"{part.texts:,}")
 
 
 def _visible(part: str) -> str:

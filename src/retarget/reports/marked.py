@@ -10,9 +10,9 @@ from retarget.runs.schema import Marked
 
 JOINERS = "\u200c\u200d"
 MEANING = {
-    "right": "found, and right",
-    "missed": "missed: it is one and was not found",
-    "wrong": "wrong: it was found and is none",
+    "right": "was found, and is one",
+    "missed": "is one, and was not found",
+    "wrong": "was found, and is none",
 }
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retarget.core.text import count, printable
-from retarget.reports import methods, numbers, reproduce, trials
+from retarget.reports import methods, nouns, numbers, reproduce, trials
 from retarget.reports.denominators import long_name, short_name
 from retarget.reports.problems import grouped
 from retarget.runs.schema import RunRecord, Trial
@@ -19,6 +19,7 @@ _STYLES = {
     "cannot be told apart": ("≈", "bold yellow"),
     "hurts": ("✗", "bold red"),
 }
+MOST_TYPES = 12
 _ASCII_SIGNS = {"✓": "+", "≈": "~", "✗": "x", "▸": ">"}
 
 
@@ -32,6 +33,9 @@ def show_run(record: RunRecord, console: Console, folder: Path | None = None) ->
     console.print()
     if len(record.methods) > 1:
         console.print(_methods_table(record))
+        console.print()
+    if record.task.kind == "tagging" and record.test.per_class:
+        console.print(_types_table(record))
         console.print()
     for line in (_chosen(record), *_scores(record), *_problems(record), _verdict(record, console)):
         console.print(line, soft_wrap=True)
@@ -131,6 +135,28 @@ def _methods_table(record: RunRecord) -> Table:
     return _captioned(table, "on judging examples" + mixed * shown)
 
 
+def _types_table(record: RunRecord) -> Table:
+    """Return precision, recall and F1 of the commonest types, and recall of seen entities."""
+    table = _empty("Entities")
+    for column in ("Number", "F1", "Precision", "Recall"):
+        table.add_column(column, justify="right", no_wrap=True)
+    types = sorted(record.test.per_class, key=lambda part: -part.examples)
+    for part in (*types[:MOST_TYPES], *record.test.per_novelty):
+        known = [part.metrics.get(name) for name in ("f1", "precision", "recall")]
+        middles = [numbers.middle(one) if one else "" for one in known]
+        if known[0]:
+            middles[0] = numbers.estimate(known[0])
+        elif known[2]:
+            middles[2] = numbers.estimate(known[2])
+        table.add_row(_name(part.name), f"{part.examples:,}", *middles)
+    hidden = len(types) - MOST_TYPES
+    more = f"; {hidden:,} more types are in the report" if hidden > 0 else ""
+    told = (
+        f"on judging examples, of {nouns.how_many(record.task)} in all; seen: among those learned"
+    )
+    return _captioned(table, told + more)
+
+
 def _empty(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
@@ -182,7 +208,8 @@ def _scores(record: RunRecord) -> list[Text]:
     measured = record.test.metrics.get(record.test.metric)
     if measured is not None:
         line = _said(f"{numbers.capital(metric)}: ", numbers.estimate(measured))
-        chose_nothing = f" on {count(record.test.examples, 'example')} that chose nothing"
+        noun = nouns.example(record.task)
+        chose_nothing = f" on {count(record.test.examples, noun)} that chose nothing"
         lines.append(line.append(chose_nothing, style="dim"))
     gain = record.gain.get(record.verdict.against)
     if gain is not None:
@@ -197,7 +224,7 @@ def _problems(record: RunRecord) -> list[Text]:
     if not groups:
         return []
     said = ", ".join(f"{group.title.lower()} ({group.examples:,})" for group in groups)
-    left_out = f"; {count(record.task.quarantined, 'example')} left out"
+    left_out = f"; {count(record.task.quarantined, nouns.example(record.task))} left out"
     return [Text("Data problems: ", style="yellow").append(printable(said + left_out, 500))]
 
 
