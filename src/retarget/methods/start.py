@@ -86,9 +86,9 @@ def features(encoder: Encoder, subject: Subject, rows: IntArray) -> FloatArray:
 def fitted(probe: Probe, x: FloatArray, labels: Labels, subject: Subject) -> LinearHead:
     """Return the probe fitted with the strength that did best out of fold."""
     strengths = probe.settings(labels)
-    ids = subject.inputs.ids[subject.learning]
-    if labels.sequences is not None:
-        ids = labels.sequences.astype(np.str_)  # no fold divides a sequence
+    inputs, rows = subject.inputs, subject.learning
+    # No fold divides an example, or the same content.
+    ids = inputs.ids[rows if inputs.owners is None else inputs.owners[rows]]
     k = min(FOLDS, len(np.unique(ids)))
     if k < 2:
         return probe.fit(x, labels, strengths[0])
