@@ -12,15 +12,16 @@ import numpy.typing as npt
 
 from medical import LITE0, SOURCES, auroc
 from retarget.evaluation.calibration import apply_temperature
-from retarget.features.material import PIXELS
 from retarget.features.table import Table
 from retarget.methods.base import Labels
 from retarget.methods.losses import example_losses
 from retarget.selection.candidates import Candidate
 from retarget.selection.select import tempered
 from retarget.selection.trials import Trial, standard_error
+from retarget.sources.pixels import PixelSource
 
-WITH_PIXELS = (*SOURCES, PIXELS)
+PIXEL_URI = PixelSource.uri
+WITH_PIXELS = (*SOURCES, PIXEL_URI)
 BEST = 3
 LABELS_A_BEST = 20
 PRIOR = 20.0
@@ -144,13 +145,13 @@ def growing(drawn: Drawn, sources: Sequence[str] = SOURCES, extra: Sequence[int]
 
 def growing_with_pixels(drawn: Drawn, sources: Sequence[str] = SOURCES) -> Array:
     """The same, and the anchors of pixels."""
-    return growing(drawn, sources, drawn.anchors(PIXELS))
+    return growing(drawn, sources, drawn.anchors(PIXEL_URI))
 
 
 def growing_with_halves(drawn: Drawn) -> Array:
     """The same with pixels, and the halves of every source."""
     halves = [i for uri in SOURCES for i in drawn.halves(uri)]
-    return growing(drawn, SOURCES, [*halves, *drawn.anchors(PIXELS)])
+    return growing(drawn, SOURCES, [*halves, *drawn.anchors(PIXEL_URI)])
 
 
 def growing_with_prototypes(drawn: Drawn) -> Array:
@@ -162,7 +163,7 @@ def growing_with_prototypes(drawn: Drawn) -> Array:
         and c.source in SOURCES
         and c.layers == drawn.tables[c.source].layers
     ]
-    return growing(drawn, SOURCES, [*found, *drawn.anchors(PIXELS)])
+    return growing(drawn, SOURCES, [*found, *drawn.anchors(PIXEL_URI)])
 
 
 def cheap_if_alike(drawn: Drawn) -> Array:

@@ -25,12 +25,13 @@ from data import real_data
 from retarget.evaluation.metrics import headline
 from retarget.evaluation.protocol import plan
 from retarget.evaluation.quantiles import t_quantile
-from retarget.features.material import PIXELS, Material, gather
+from retarget.features.material import Material, gather
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.selection.candidates import Candidate, candidates, methods_for
 from retarget.selection.judge import Study, judge
 from retarget.selection.tune import Pool
+from retarget.sources.pixels import PixelSource
 from retarget.sources.registry import resolve
 from retarget.tasks.open import open_task
 from retarget.tasks.task import Task
@@ -74,7 +75,7 @@ class Result:
 def ways(tables: Mapping[str, Table]) -> tuple[Way, ...]:
     """Return the columns: the default of `fit`, then parts of it, the last layer first."""
     probe, default = methods_for("classification", ["probe"]), methods_for("classification", [])
-    lite0, pixels = [tables[LITE0]], [tables[PIXELS]]
+    lite0, pixels = [tables[LITE0]], [tables[PixelSource.uri]]
     every = candidates([tables[uri] for uri in SOURCES], default)
     layers = candidates(lite0, probe)
     return (
@@ -154,7 +155,7 @@ def rows_of(name: str, folder: Path, labels: Sequence[int], seeds: range) -> Ite
     """Yield a row for every number of labels, and tell what `fit` chose."""
     task = open_task(folder / "manifest.csv")
     material = gather(task, [resolve(uri) for uri in SOURCES], store=FeatureStore())
-    tables = material.tables([*SOURCES, PIXELS])
+    tables = material.tables([*SOURCES, PixelSource.uri])
     for n in labels:
         results = [one_draw(material, tables, n, seed) for seed in seeds]
         by_way = list(zip(*results, strict=True))
