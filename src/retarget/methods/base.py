@@ -92,10 +92,15 @@ class Method(ABC):
 
     A method has a path of settings (strengths, neighbours, shrinkages), ordered from the simplest
     to the most flexible; the choice among them is made by the caller, on out-of-fold outputs.
+
+    Attributes:
+        follows: name of a cheaper method; where both are tried, this one is tried on those layers
+            only on which that one did best.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
+    follows: ClassVar[str] = ""
 
     @abstractmethod
     def settings(self, labels: Labels) -> tuple[float, ...]:

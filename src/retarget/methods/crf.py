@@ -103,6 +103,7 @@ class Crf(Method):
     strengths: tuple[float, ...] = STRENGTHS
     name: ClassVar[str] = "crf"
     kinds: ClassVar[frozenset[Kind]] = frozenset({"tagging"})
+    follows: ClassVar[str] = "probe"
 
     def settings(self, labels: Labels) -> tuple[float, ...]:
         """Return the strengths, strongest first."""

@@ -23,7 +23,9 @@ from retarget.selection.trials import Evidence, Selection, Trial, luck, told_apa
 AVERAGED, LABELS_EACH = 3, 20
 # Of more rows, such as the words of many sentences, so many are compared; what is chosen is fitted
 # on all of them.
-MOST_JUDGED = 20_000
+MOST_JUDGED = 10_000
+# Groups of layers on which a method is tried that follows a cheaper one.
+FOLLOWED = 2
 ANCHORED = "probe"
 
 
@@ -41,15 +43,29 @@ def select(evidence: Evidence, candidates: Sequence[Candidate], average: bool = 
     with progress("Judging candidates out of fold", len(candidates), "candidates") as meter:
         for uri in dict.fromkeys(c.source for c in candidates):
             own = [c for c in candidates if c.source == uri]
-            judged = []
-            for candidate in own:
-                judged.append(attempt(evidence, candidate))
+            judged: list[Trial] = []
+            for candidate in sorted(own, key=lambda c: bool(_leader(c))):
+                if _promising(candidate, judged):
+                    judged.append(attempt(evidence, candidate))
                 meter.advance()
+            judged.sort(key=lambda t: own.index(t.candidates[0]))
             trials += judged
             if average and len(judged) > 1:
                 trials.append(_average(evidence, judged))
     found = choose(evidence, trials)
     return found if whole is evidence else _over_all(found, whole, rows)
+
+
+def _leader(candidate: Candidate) -> str:
+    return "" if isinstance(candidate.method, Tuning) else candidate.method.follows
+
+
+def _promising(candidate: Candidate, judged: Sequence[Trial]) -> bool:
+    """Return whether a candidate is worth trying: of a method that follows another, where that was
+    among the best of the source."""
+    before = [t for t in judged if t.candidates[0].method.name == _leader(candidate)]
+    best = sorted(before, key=lambda t: t.loss)[:FOLLOWED]
+    return not before or any(t.candidates[0].layers == candidate.layers for t in best)
 
 
 def _over_all(found: Selection, whole: Evidence, rows: IntArray) -> Selection:
