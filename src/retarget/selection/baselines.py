@@ -1,6 +1,6 @@
 """Denominators of transfer gain: what one has without a pretrained model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,44 +127,40 @@ def judge_chain(study: Study, words: Any) -> Baseline:
     for part in study.rounds():
         evidence = study.evidence({}, part.rows)
         learning, held = (np.flatnonzero((evidence.folds == 0) == is_held) for is_held in (0, 1))
-        path = _chains(words, study, part.rows[learning])
-        rows = part.rows[held]
-        judged = [
-            (model, strength, np.exp(model.log_marginals(words[rows], sequences[rows])))
-            for model, strength in path
-        ]
+        rows, judged, model = part.rows[held], [], None
+        for strength in CHAIN_STRENGTHS:
+            model = _chain(words, study, part.rows[learning], strength, model)
+            shown = np.exp(model.log_marginals(words[rows], sequences[rows]))
+            judged.append((model, strength, shown))
         labels = evidence.labels.take(held)
         losses = [float(example_losses(labels, shown).mean()) for _, _, shown in judged]
         best = int(np.argmin(losses))
         found = np.full((len(evidence.labels), evidence.labels.outputs), np.nan)
         found[held] = judged[best][2]
         if len(part.held_out):
-            *_, (model, _) = _chains(words, study, part.rows, judged[best][1])
+            start, strength, _ = judged[best]
+            model = _chain(words, study, part.rows, strength, start)
             rows = study.protocol.judging[part.held_out]
             made = np.exp(model.log_marginals(words[rows], sequences[rows]))
             predictions.put(part.held_out, made)
     return Baseline("crf", predictions.values, evidence.score(found))
 
 
-def _chains(
-    words: Any, study: Study, rows: IntArray, last: float = CHAIN_STRENGTHS[-1]
-) -> Iterator[tuple[SparseCrf, float]]:
-    """Fit CRFs down the path of strengths, each from the one before."""
-    labels, model = study.labels.take(rows), None
+def _chain(
+    words: Any, study: Study, rows: IntArray, strength: float, start: SparseCrf | None
+) -> SparseCrf:
+    """Fit a CRF on words of the task, from one of another strength or on other words."""
+    labels = study.labels.take(rows)
     assert labels.sequences is not None, "words have sequences"
-    for strength in CHAIN_STRENGTHS:
-        model = fit_sparse_crf(
-            words[rows],
-            labels.values.astype(np.int64),
-            labels.sequences,
-            labels.outputs,
-            strength,
-            start=model,
-            weights=labels.weights,
-        )
-        yield model, strength
-        if strength <= last:
-            return
+    return fit_sparse_crf(
+        words[rows],
+        labels.values.astype(np.int64),
+        labels.sequences,
+        labels.outputs,
+        strength,
+        start=start,
+        weights=labels.weights,
+    )
 
 
 def strongest(baselines: Sequence[Baseline], metric: str) -> str:
