@@ -278,3 +278,156 @@ def test_names_that_drive_a_terminal_are_shown_as_text(
     assert code == 2
     assert "\x1b" not in err
     assert "[bold]" in err
+
+
+@pytest.fixture(scope="module")
+def text_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return small runs on texts, on pairs of them, and on spans in them."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("RETARGET_CACHE", str(tmp_path_factory.mktemp("text-cache")))
+    good, bad = ("great", "lovely", "superb"), ("awful", "dismal", "dreadful")
+    people, places = ("Anna Berg", "Tom", "Lena Voss"), ("Oslo", "New Haven", "Graz")
+    texts, pairs, labels, told, spans = [], [], [], [], []
+    for i in range(18):
+        word = (good if i % 2 else bad)[i // 2 % 3]
+        labels.append("good" if i % 2 else "bad")
+        texts.append(f"Visit {i} to the café was {word}.")
+        pairs.append((f"How was visit {i}?", f"It was {word}."))
+        person, place = people[i % 3], places[i // 3 % 3]
+        text = f"{person} came to {place} on day {i}."
+        told.append(text)
+        at = text.index(place)
+        spans.append([(0, len(person), "person"), (at, at + len(place), "place")])
+    data = {"text": (texts, labels), "pair": (pairs, labels), "span": (told, spans)}
+    folder = tmp_path_factory.mktemp("text-runs")
+    try:
+        for name, (inputs, targets) in data.items():
+            retarget.fit(
+                retarget.open_task(inputs, targets),
+                sources=["bundled:minilm"],
+                layer="last",
+                method="probe",
+                baselines=["majority"],
+                learning_curve=False,
+                folds=2,
+                out=str(folder / name),
+                engine="eager",
+            )
+    finally:
+        patch.undo()
+    return {name: folder / name for name in data}
+
+
+def lines_in(monkeypatch: pytest.MonkeyPatch, lines: bytes) -> None:
+    """Let standard input hold these bytes."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8"))
+
+
+def test_predict_takes_a_text_a_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+) -> None:
+    lines_in(
+        monkeypatch, b'It was lovely.\n\n{"text": "A dismal\\nday."}\nThe caf\xe9 was great.\nx\0\n'
+    )
+    code, out, err = call(capsys, "predict", text_runs["text"], "-")
+    assert code == 0, err
+    *read, broken = [json.loads(line) for line in out.splitlines()]
+    assert [r["input"] for r in read] == ["line 1", "line 3", "line 4"]
+    assert [r["label"] for r in read] == ["good", "bad", "good"]
+    assert broken["input"] == "line 5"
+    assert "NUL" in broken["error"]
+
+
+def test_predict_takes_texts_from_files_folders_and_tables(
+    capsys: pytest.CaptureFixture[str], text_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("It was lovely.")
+    (tmp_path / "one.txt").write_text("A dismal visit.")
+    (tmp_path / "t.csv").write_text("text\nIt was superb.\nIt was awful.\n")
+    inputs = [tmp_path / name for name in ("texts", "one.txt", "t.csv")]
+    found = told(capsys, "predict", text_runs["text"], *inputs)["predictions"]
+    labels = {Path(r["input"]).name: r["label"] for r in found}
+    assert labels == {"a.txt": "good", "one.txt": "bad", "line 2": "good", "line 3": "bad"}
+
+
+def test_predict_takes_pairs_with_a_tab_between_them(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+) -> None:
+    lines_in(monkeypatch, b"How was visit 3?\tIt was great.\n")
+    (record,) = told(capsys, "predict", text_runs["pair"], "-")["predictions"]
+    run_ = retarget.load_run(text_runs["pair"])
+    made = run_.predict([("How was visit 3?", "It was great.")])
+    alone = run_.predict(["How was visit 3? It was great."])
+    rest = record["top"][1]["probability"]
+    assert rest == pytest.approx(made.values.min(), rel=1e-2)
+    assert rest != pytest.approx(alone.values.min(), rel=1e-1)
+
+
+def test_predict_gives_spans_in_characters(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+) -> None:
+    lines = "Tom came to 🇳🇴 Oslo on day 4.\nNothing at all.\n"
+    lines_in(monkeypatch, lines.encode())
+    first, _ = told(capsys, "predict", text_runs["span"], "-")["predictions"]
+    assert first["text"] == lines.splitlines()[0]
+    assert {"person", "place"} >= {span["label"] for span in first["spans"]}
+    assert "Tom" in [span["text"] for span in first["spans"]]
+    for span in first["spans"]:
+        assert first["text"][span["start"] : span["end"]] == span["text"]
+        assert 0 < span["probability"] <= 1
+    lines_in(monkeypatch, b"Tom came to Oslo on day 4.\n=Anna Berg came to Graz on day 2.\nx\0\n")
+    code, out, _ = call(capsys, "predict", text_runs["span"], "-", "--format", "csv")
+    assert code == 0
+    rows = list(csv.reader(io.StringIO(out)))
+    assert rows[0] == ["input", "start", "end", "label", "text", "probability", "error"]
+    assert [row[0] for row in rows[1:] if not row[-1]].count("line 1") >= 1
+    assert "NUL" in rows[-1][-1]
+
+
+def test_rows_are_numbered_over_the_whole_stream(
+    monkeypatch: pytest.MonkeyPatch, text_runs: dict[str, Path]
+) -> None:
+    monkeypatch.setattr("retarget.runs.predict.CHUNK", 2)
+    run_ = retarget.load_run(text_runs["text"])
+    made = run_.predict([f"Visit {i} was great." for i in range(5)], engine="eager")
+    assert made.names == tuple(f"row {i}" for i in range(5))
+    parts = list(run_.stream_lines((f"Visit {i}\n" for i in range(5)), engine="eager"))
+    assert [part.names for part in parts] == [
+        ("line 1", "line 2"),
+        ("line 3", "line 4"),
+        ("line 5",),
+    ]
+
+
+def test_the_demo_on_texts_names_both_runs(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fit(data: str, **options: object) -> retarget.Run:
+        task = retarget.open_task(data)
+        assert len(task) == {"sentiment": 160, "entities": 60}[task.name]
+        assert not [p for p in task.problems if p.left_out]
+        asked.append((task.name, str(options["out"])))
+        return retarget.load_run(text_runs["text"])
+
+    monkeypatch.setattr("retarget.api.fit", fit)
+    out = tmp_path / "out"
+    assert len(told(capsys, "demo", "text", "--out", out)["runs"]) == 2
+    assert asked == [(name, str(out / name)) for name in ("sentiment", "entities")]
+    code, shown, _ = call(capsys, "demo", "text", "--out", out)
+    assert code == 0
+    assert "160 short reviews" in shown
+    code, _, err = call(capsys, "demo", "sounds")
+    assert code == 2
+    assert "pictures or text" in err

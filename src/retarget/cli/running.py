@@ -140,7 +140,7 @@ def export(
     ] = None,
     json: options.AsJson = False,
 ) -> None:
-    """Write the model as one ONNX graph, or as a Hugging Face folder, checked against it."""
+    """Write the model as ONNX or as a Hugging Face folder, checked."""
     from retarget import api
 
     if format not in get_args(ExportFormat):

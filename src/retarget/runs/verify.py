@@ -150,14 +150,13 @@ def predictions_of(folder: Path, inputs: Sequence[Path], store: FeatureStore) ->
     """Return what the model in a folder predicts for some files, everything read anew."""
     from retarget.methods.model import load_model
     from retarget.runs.directory import encoder_uris
-    from retarget.runs.predict import predict_task
+    from retarget.runs.predict import predict_inputs
     from retarget.sources.registry import resolve
-    from retarget.tasks.open import open_task
 
     model = load_model(folder)
     encoders = tuple(map(resolve, encoder_uris(folder, model)))
-    task = open_task(list(inputs), kind="tagging" if model.kind == "tagging" else None)
-    return predict_task(model, encoders, task, store=store, engine="eager", device="cpu").values
+    parts = predict_inputs(model, encoders, inputs, store=store, engine="eager", device="cpu")
+    return np.concatenate([part.values for part in parts])
 
 
 def main() -> None:
