@@ -592,3 +592,68 @@ def test_a_source_that_changed_is_warned_of(
             pytest.raises(SourceError, match="no layer colour any more"),
         ):
             does(pictures)
+
+
+# Texts.
+
+GOOD = ["great", "lovely", "superb", "delightful", "wonderful"]
+BAD = ["awful", "dreadful", "horrid", "dismal", "terrible"]
+
+
+def opinions(count: int) -> tuple[list[str], list[str]]:
+    """Sentences about things, and whether they praise them."""
+    things = ["soup", "film", "chair", "tune", "coat", "walk", "book"]
+    y = ["good" if i % 2 else "bad" for i in range(count)]
+    words = [(GOOD if label == "good" else BAD)[i % 5] for i, label in enumerate(y)]
+    texts = [f"The {things[i % 7]} number {i} was {word}." for i, word in enumerate(words)]
+    return texts, y
+
+
+def test_texts_are_classified_in_every_form_they_come_in() -> None:
+    texts, y = opinions(24)
+    model = TransferClassifier(layer="last").fit(texts, y)
+    assert model.model_.source == "bundled:minilm"
+    expected = model.predict_proba(texts)
+    for form in (np.array(texts), np.array(texts, dtype=object), pd.Series(texts), tuple(texts)):
+        assert np.array_equal(model.predict_proba(form), expected)
+    assert model.predict(["What a lovely, superb day.", "A dismal and awful one."]).tolist() == [
+        "good",
+        "bad",
+    ]
+
+
+def test_texts_go_through_pipelines_and_searches() -> None:
+    texts, y = opinions(24)
+    pipe = make_pipeline(FeatureExtractor(), StandardScaler(), LogisticRegression())
+    assert cross_val_score(pipe, texts, y, cv=3).mean() > 0.7
+    search = GridSearchCV(TransferClassifier(), {"layer": ["last", "hidden_states.3"]}, cv=3)
+    assert search.fit(texts, y).best_score_ > 0.7
+    assert clone(search.best_estimator_).get_params()["source"] is None
+
+
+def test_pairs_of_texts_and_frames_of_two_columns_are_the_same() -> None:
+    first, _ = opinions(16)
+    second = [text.replace("The", "This") for text in reversed(first)]
+    pairs = list(zip(first, second, strict=True))
+    frame = pd.DataFrame({"text": first, "text_b": second})
+    made = FeatureExtractor().fit(pairs)
+    assert np.array_equal(made.transform(frame), made.transform(pairs))
+    assert not np.allclose(made.transform(first), made.transform(pairs))
+
+
+def test_numbers_are_learned_from_texts() -> None:
+    texts, y = opinions(30)
+    values = np.array([float(label == "good") for label in y])
+    model = TransferRegressor(layer="last").fit(texts[:20], values[:20])
+    assert model.score(texts[20:], values[20:]) > 0.3
+
+
+def test_texts_without_anything_are_warned_of_and_named() -> None:
+    texts, y = opinions(12)
+    with pytest.warns(UserWarning, match=r"row 3 holds no text"):
+        model = TransferClassifier(layer="last").fit([*texts[:3], " ", *texts[4:]], y)
+    assert model.left_out_.tolist() == [3]
+    with pytest.raises(DataError, match="row 0 holds no text"):
+        model.predict([""])
+    with pytest.raises(DataError, match="Give a list"):
+        model.predict("A lovely day.")

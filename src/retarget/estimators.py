@@ -1,28 +1,29 @@
-"""Transfer as scikit-learn estimators: pictures in; classes, numbers or features out.
+"""Transfer as scikit-learn estimators: pictures or texts in; classes, numbers or features out.
 
     search = GridSearchCV(TransferClassifier(), {"source": [...], "layer": ["last", "all"]})
     search.fit(paths, labels)
 
-`X` is a list or array of paths, PIL images or arrays, or one array (n, h, w) or (n, h, w, c).
+`X` is a list or array of paths, PIL images or arrays, or one array (n, h, w) or (n, h, w, c):
 uint8 is taken as it is, other numbers by the range that each picture uses (see `tasks.pixels`).
+Or it is a list or array of texts, or of pairs of texts. Where no source is named, the first that
+`SOURCES` has for what `X` holds is taken.
 
-Features are kept by content in the feature store, so in a whole search a picture goes through an
-encoder once; only parallel workers that start on an empty store may do the same picture twice.
+Features are kept by content in the feature store, so in a whole search an input goes through an
+encoder once; only parallel workers that start on an empty store may do the same one twice.
 Fitted estimators hold arrays and URIs, so they can be pickled. A source of your own must be
 registered in the process that fits or predicts, so in every worker too.
 
-scikit-learn's `check_estimator` feeds tables of numbers, which are no pictures, so it can't pass.
+scikit-learn's `check_estimator` feeds tables of numbers, which are neither, so it can't pass.
 """
 
 import warnings
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,29 +31,36 @@ from retarget.api import asked
 from retarget.core.config import FitConfig
 from retarget.core.errors import DataError, SourceError
 from retarget.core.text import count
-from retarget.core.types import FloatArray, IntArray, Kind, Pooling, StrArray
+from retarget.core.types import FloatArray, IntArray, Kind, Modality, Pooling, StrArray
 from retarget.evaluation.metrics import headline
-from retarget.features.inputs import InputFeatures, input_features, listed
+from retarget.features.inputs import InputFeatures, input_features, listed, values_of
 from retarget.features.table import Table
 from retarget.methods.base import Labels, Method
 from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.select import attempt, refit
 from retarget.selection.trials import Evidence
 from retarget.sources.registry import resolve
+from retarget.tagger import TransferTagger, seed_of
+from retarget.tasks.memory import modality_of
 from retarget.tasks.splits import assign_folds
 
-SOURCE = "bundled:efficientnet-lite0"
+__all__ = ["FeatureExtractor", "TransferClassifier", "TransferRegressor", "TransferTagger"]
+
+SOURCES: dict[Modality, str] = {
+    "image": "bundled:efficientnet-lite0",
+    "text": "bundled:minilm",
+}
 _CHOICES = {"source": "sources", "layer": "layers", "method": "methods"}
 
 
-class _FromPictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
-    """An estimator whose `X` is pictures."""
+class _FromInputs(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+    """An estimator whose `X` is pictures or texts."""
 
     def _config(self) -> FitConfig:
         """Return the parameters, checked. Raises `UsageError`."""
         told = self.get_params(deep=False)
         if "random_state" in told:
-            told["seed"] = _seed(told.pop("random_state"))
+            told["seed"] = seed_of(told.pop("random_state"))
         return asked("", None, {_CHOICES.get(k, k): _one(k, v) for k, v in told.items()})
 
     def _transferred(self, X: Any, uri: str, pooling: Pooling, fingerprint: str) -> Table:
@@ -68,7 +76,8 @@ class _FromPictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not
                 f"{type(self).__name__} was fitted, so its output may be wrong. Fit it again.",
                 stacklevel=3,
             )
-        return input_features(listed(X), source, pooling, self.engine, self.device).whole()
+        references = listed(X, source.facts.modality)
+        return input_features(references, source, pooling, self.engine, self.device).whole()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -79,14 +88,13 @@ class _FromPictures(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not
         return tags
 
 
-class _Transfer(_FromPictures):
+class _Transfer(_FromInputs):
     """A head on frozen features: chooses its strength by cross-validation inside `fit`."""
 
     def _read(self, X: Any, y: npt.NDArray[Any], config: FitConfig) -> InputFeatures:
         """Read what can be read, and warn of the rest."""
-        pictures = listed(X)
-        check_consistent_length(pictures, y)
-        read = _asked_features(pictures, config)
+        check_consistent_length(values_of(X), y)
+        read = _asked_features(X, config)
         if read.lost:
             warnings.warn(f"{read.told()} They were left out of the fit.", stacklevel=3)
         return read
@@ -127,13 +135,14 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]  # n
     """A classifier on the features of a pretrained model.
 
     Args:
-        source: URI of the model: bundled:…, timm:…, hf:…, file:….
+        source: URI of the model: bundled:…, timm:…, hf:…, file:…; by what `X` holds if `None`.
         layer: a layer's name, several joined by `+`, `last` for the deepest, or `all` together.
         method: probe, prototype or knn.
-        pooling: how places of a layer become one vector: mean, cls or mean+max.
+        pooling: how places of a layer become one vector: mean, cls, mean+max, max, last or
+            first+last.
         class_weight: `"balanced"` gives every class the same sum of weights in a probe.
         folds: 2 to 20, in which the method's strength is chosen by calibrated log-loss. Equal
-            pictures are never divided by a fold.
+            inputs are never divided by a fold.
         engine: how the encoder is run: auto, eager, onnx or compiled.
         device: where: auto, cpu, cuda, cuda:N or mps.
         random_state: of the folds.
@@ -144,7 +153,7 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]  # n
 
     def __init__(
         self,
-        source: str = SOURCE,
+        source: str | None = None,
         layer: str = "all",
         method: str = "probe",
         pooling: str = "mean",
@@ -165,10 +174,10 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]  # n
         self.random_state = random_state
 
     def fit(self, X: Any, y: npt.ArrayLike) -> Self:
-        """Fit on n pictures and their classes; pictures that can't be read are warned of.
+        """Fit on n inputs and their classes; those that can't be read are warned of.
 
         Raises:
-            ValueError: `y` is not one class for each picture. DataError: nothing can be read, or
+            ValueError: `y` is not one class for each input. DataError: nothing can be read, or
             what can be read has one class. UsageError: parameters. SourceError: no such model.
         """
         config = self._config()
@@ -179,7 +188,7 @@ class TransferClassifier(ClassifierMixin, _Transfer):  # type: ignore[misc]  # n
         self.classes_, values = np.unique(classes[read.rows], return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(
-                f"All {count(len(values), 'picture')} that can be read are of the class "
+                f"All {count(len(values), 'input')} that can be read are of the class "
                 f"{self.classes_[0]!r}. A classifier needs at least two classes."
             )
         names = tuple(map(str, self.classes_))
@@ -204,11 +213,12 @@ class TransferRegressor(RegressorMixin, _Transfer):  # type: ignore[misc]  # not
     """Ridge regression, or neighbours, on the features of a pretrained model.
 
     Args:
-        source: URI of the model: bundled:…, timm:…, hf:…, file:….
+        source: URI of the model: bundled:…, timm:…, hf:…, file:…; by what `X` holds if `None`.
         layer: a layer's name, several joined by `+`, `last` for the deepest, or `all` together.
         method: probe or knn.
-        pooling: how places of a layer become one vector: mean, cls or mean+max.
-        folds: 2 to 20, in which the method's strength is chosen by squared error. Equal pictures
+        pooling: how places of a layer become one vector: mean, cls, mean+max, max, last or
+            first+last.
+        folds: 2 to 20, in which the method's strength is chosen by squared error. Equal inputs
             are never divided by a fold.
         engine: how the encoder is run: auto, eager, onnx or compiled.
         device: where: auto, cpu, cuda, cuda:N or mps.
@@ -219,7 +229,7 @@ class TransferRegressor(RegressorMixin, _Transfer):  # type: ignore[misc]  # not
 
     def __init__(
         self,
-        source: str = SOURCE,
+        source: str | None = None,
         layer: str = "all",
         method: str = "probe",
         pooling: str = "mean",
@@ -238,7 +248,7 @@ class TransferRegressor(RegressorMixin, _Transfer):  # type: ignore[misc]  # not
         self.random_state = random_state
 
     def fit(self, X: Any, y: npt.ArrayLike) -> Self:
-        """Fit on n pictures and their values. Raises as `TransferClassifier.fit` does."""
+        """Fit on n inputs and their values. Raises as `TransferClassifier.fit` does."""
         config = self._config()
         methods = methods_for("regression", config.methods)
         values = column_or_1d(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"))
@@ -252,13 +262,14 @@ class TransferRegressor(RegressorMixin, _Transfer):  # type: ignore[misc]  # not
         return self._predict(X)
 
 
-class FeatureExtractor(TransformerMixin, _FromPictures):  # type: ignore[misc]  # not typed
-    """A transformer from pictures to the features of a pretrained model.
+class FeatureExtractor(TransformerMixin, _FromInputs):  # type: ignore[misc]  # not typed
+    """A transformer from inputs to the features of a pretrained model.
 
     Args:
-        source: URI of the model: bundled:…, timm:…, hf:…, file:….
+        source: URI of the model: bundled:…, timm:…, hf:…, file:…; by what `X` holds if `None`.
         layer: a layer's name, several joined by `+`, `last` for the deepest, or `all` together.
-        pooling: how places of a layer become one vector: mean, cls or mean+max.
+        pooling: how places of a layer become one vector: mean, cls, mean+max, max, last or
+            first+last.
         engine: how the encoder is run: auto, eager, onnx or compiled.
         device: where: auto, cpu, cuda, cuda:N or mps.
 
@@ -268,7 +279,7 @@ class FeatureExtractor(TransformerMixin, _FromPictures):  # type: ignore[misc]  
 
     def __init__(
         self,
-        source: str = SOURCE,
+        source: str | None = None,
         layer: str = "last",
         pooling: str = "mean",
         engine: str = "auto",
@@ -281,7 +292,7 @@ class FeatureExtractor(TransformerMixin, _FromPictures):  # type: ignore[misc]  
         self.device = device
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Take the pictures through the encoder, and learn which layers there are; `y` is ignored.
+        """Take the inputs through the encoder, and learn which layers there are; `y` is ignored.
 
         Raises `DataError` naming inputs that can't be read: there is a row for each input.
         """
@@ -306,7 +317,7 @@ class FeatureExtractor(TransformerMixin, _FromPictures):  # type: ignore[misc]  
 
     def _learn(self, X: Any) -> Table:
         config = self._config()
-        read = _asked_features(listed(X), config)
+        read = _asked_features(X, config)
         table = read.whole()
         methods = methods_for("classification", ("probe",))
         (candidate,) = candidates((table,), methods, config.layers)
@@ -322,9 +333,12 @@ class FeatureExtractor(TransformerMixin, _FromPictures):  # type: ignore[misc]  
         return np.concatenate([table.layer(name) for name in self.layers_], axis=1)
 
 
-def _asked_features(pictures: Sequence[Any], config: FitConfig) -> InputFeatures:
-    source = resolve(config.sources[0])
-    return input_features(pictures, source, config.pooling, config.engine, config.device)
+def _asked_features(X: Any, config: FitConfig) -> InputFeatures:
+    """Return the features from the source that is named, or from that for what `X` holds."""
+    uri = config.sources[0] if config.sources else SOURCES[modality_of(values_of(X))]
+    source = resolve(uri)
+    references = listed(X, source.facts.modality)
+    return input_features(references, source, config.pooling, config.engine, config.device)
 
 
 def _labels(kind: Kind, values: IntArray | FloatArray, outputs: int) -> Labels:
@@ -336,7 +350,7 @@ def _folds(ids: StrArray, labels: Labels, config: FitConfig) -> IntArray:
     different = len(np.unique(ids))
     if different < 2:
         raise DataError(
-            f"The {count(len(ids), 'picture')} that can be read are all the same one. At least 2 "
+            f"The {count(len(ids), 'input')} that can be read are all the same one. At least 2 "
             "different ones are needed to choose a strength."
         )
     k = min(config.folds, different)
@@ -352,12 +366,7 @@ def _insist_on_layers(table: Table, layers: Sequence[str]) -> None:
         )
 
 
-def _seed(random_state: Any) -> Any:
-    """Return a whole number as it is; draw one from `None` or a generator, as scikit-learn does."""
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
 def _one(name: str, value: Any) -> Any:
-    return (value,) if name in _CHOICES else value
+    if name not in _CHOICES:
+        return value
+    return () if value is None else (value,)

@@ -94,7 +94,16 @@ def input_features(
 
 
 def listed(inputs: Any, modality: Modality = "image") -> list[Any]:
-    """Return what a modality's loader reads, from a list, an array, or a column of a data frame.
+    """Return what a modality's loader reads, from a list, an array, or columns of a data frame.
+
+    Raises:
+        DataError: a single input, which is no list of one, or none at all.
+    """
+    return references_of(modality, values_of(inputs))
+
+
+def values_of(inputs: Any) -> list[Any]:
+    """Return a list, an array, or one column of a data frame, or two of texts, as a list.
 
     Raises:
         DataError: a single input, which is no list of one, or none at all.
@@ -106,12 +115,15 @@ def listed(inputs: Any, modality: Modality = "image") -> list[Any]:
         )
     if hasattr(inputs, "to_numpy"):
         inputs = inputs.to_numpy()
-    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "OUT" and inputs.shape[1:] == (1,):
-        inputs = inputs[:, 0]
-    references = references_of(modality, inputs)
-    if not references:
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "OUT":
+        if inputs.shape[1:] == (1,):
+            inputs = inputs[:, 0]
+        elif inputs.shape[1:] == (2,):
+            inputs = inputs.tolist()
+    values = list(inputs)
+    if not values:
         raise DataError("The list is empty. Give paths, PIL images, arrays or texts.")
-    return references
+    return values
 
 
 def _task(modality: Modality, inputs: Sequence[Any], names: Sequence[str], ids: StrArray) -> Task:
