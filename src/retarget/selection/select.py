@@ -61,9 +61,13 @@ def _leader(candidate: Candidate) -> str:
 
 
 def _promising(candidate: Candidate, judged: Sequence[Trial]) -> bool:
-    """Return whether a candidate is worth trying: of a method that follows another, where that was
-    among the best of the source."""
-    before = [t for t in judged if t.candidates[0].method.name == _leader(candidate)]
+    """Return whether a candidate is worth trying: of a method that follows another, on the single
+    layers of the source where that did best."""
+    before = [
+        t
+        for t in judged
+        if t.candidates[0].method.name == _leader(candidate) and len(t.candidates[0].layers) == 1
+    ]
     best = sorted(before, key=lambda t: t.loss)[:FOLLOWED]
     return not before or any(t.candidates[0].layers == candidate.layers for t in best)
 
