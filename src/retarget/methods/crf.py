@@ -19,6 +19,9 @@ STRIDE = 10.0
 # Transitions are few and seen often: they are drawn to zero by this share of the strength.
 TRANSITION_SHARE = 0.1
 TOLERANCE = 2e-6
+# Where fits are only compared, or there are very many features: half the time, and a loss that
+# differs in the fourth digit.
+COARSE = 1e-5
 LEAST_CURVATURE = 1e-6
 ROTATE_UP_TO = 1500
 
@@ -120,7 +123,7 @@ class Crf(Method):
         means: list[FloatArray | float] = [0.0] * len(settings)
         for fold in numbers:
             kept, out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            path = _path(rows.used[kept], labels.take(kept), settings, None)
+            path = _path(rows.used[kept], labels.take(kept), settings, None, COARSE)
             for s, solved in enumerate(path):
                 emissions = solved.emissions(rows.used[out])
                 found[s, out] = log_marginals(emissions, sequences[out], solved.chain())
@@ -187,7 +190,7 @@ def fit_sparse_crf(
     if start is not None:
         own = start.chain
         begun = _Solved(start.weight, start.bias, own.transitions, own.start, own.end)
-    (solved,) = _path(matrix.astype(np.float32), labels, (strength,), begun)
+    (solved,) = _path(matrix.astype(np.float32), labels, (strength,), begun, COARSE)
     return SparseCrf(solved.weight.astype(np.float32), solved.bias, solved.chain())
 
 
@@ -260,7 +263,11 @@ class _Solved:
 
 
 def _path(
-    rows: Any, labels: Labels, strengths: tuple[float, ...], start: _Solved | None
+    rows: Any,
+    labels: Labels,
+    strengths: tuple[float, ...],
+    start: _Solved | None,
+    tolerance: float = TOLERANCE,
 ) -> Iterator[_Solved]:
     """Yield solutions for strengths, each from the one before; the tags that occur are fitted."""
     values = labels.values.astype(np.int64)
@@ -268,7 +275,7 @@ def _path(
     problem = _Problem(rows, labels, present, np.searchsorted(present, values))
     at = problem.nothing() if start is None else start.take(present).flat()
     for strength in strengths:
-        at = problem.solve(strength, at.astype(problem.dtype))
+        at = problem.solve(strength, at.astype(problem.dtype), tolerance)
         yield _with_absent(_Solved.of(at, len(present)), present, labels)
 
 
@@ -303,7 +310,7 @@ class _Problem:
         found[begin : begin + self.outputs] = np.log(shares / shares.max())
         return found
 
-    def solve(self, strength: float, start: FloatArray) -> FloatArray:
+    def solve(self, strength: float, start: FloatArray, tolerance: float = TOLERANCE) -> FloatArray:
         """Return the solution of one strength."""
         k, begin = self.outputs, self.outputs * self.width
         penalty = np.full(start.shape, strength, self.dtype)
@@ -321,7 +328,7 @@ class _Problem:
             [np.outer(spread, self.squares).ravel(), np.tile(spread, 3), np.repeat(spread, k) / k]
         )
         scale = 1 / np.maximum(curvature + penalty, LEAST_CURVATURE)
-        return minimise(function, start, scale.astype(self.dtype), TOLERANCE)
+        return minimise(function, start, scale.astype(self.dtype), tolerance)
 
     def loss(self, flat: FloatArray) -> tuple[float, FloatArray]:
         """Return the loss without penalty, and its gradient."""
