@@ -27,6 +27,8 @@ BENCHMARKS: dict[str, tuple[str, list[str], list[str]]] = {
     "tuning": ("Medical pictures, with weights changed", [], ["--quick"]),
     "tuning_speed": ("Epochs of fine-tuning against the plain loop", [], ["--quick"]),
     "tuning_photos": ("Photos and drawings against a practitioner", [], ["--quick"]),
+    "language": ("Texts, sites, entities", [], ["--quick"]),
+    "contrastive": ("Few texts, tuned on pairs", [], ["--labels", "8", "--draws", "1"]),
     "memory": ("Memory with very many pictures", [], ["200", "2000"]),
     "store_formats": ("Where to keep features", [], ["2000", "1"]),
     "coverage": ("How often intervals hold the truth", [], ["--quick"]),

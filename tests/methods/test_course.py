@@ -156,7 +156,8 @@ def test_nothing_is_trained_again_where_the_source_is_the_best_mixture(recorded,
 )
 def test_who_trains_again(refit, n, expected, subject):
     labels = replace(subject.labels, values=np.zeros(n, np.int64))
-    made = replace(subject, labels=labels)
+    inputs = subject.inputs.take(np.arange(n) % len(subject.inputs))
+    made = replace(subject, labels=labels, inputs=inputs)
     assert FineTune(refit=refit).trains_again(made) == (expected == 2)
 
 
