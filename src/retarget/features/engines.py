@@ -43,14 +43,9 @@ class EngineRefused(Exception):  # noqa: N818 - a fact about an engine, dealt wi
 
 
 class Engine(ABC):
-    """An encoder, ready to run: a prepared batch on the CPU → (b, width) float32.
-
-    Attributes:
-        workers: how many batches may be run at once, each by a thread of its own.
-    """
+    """An encoder, ready to run: a prepared batch on the CPU → (b, width) float32."""
 
     name: str
-    workers: int = 1
 
     @abstractmethod
     def __call__(self, batch: Tensor) -> FloatArray:
@@ -121,10 +116,8 @@ class Onnx(Engine):
 
     name = "onnx"
 
-    def __init__(self, graph: bytes, device: torch.device, threads: int, workers: int = 1) -> None:
+    def __init__(self, graph: bytes, device: torch.device, threads: int) -> None:
         import onnxruntime
-
-        self.workers = workers
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -285,7 +278,7 @@ def _fastest(
         except EngineRefused as refused:
             notes.append(f"engine {name} was passed over: {refused}")
             continue
-        seconds = _timed(engine, probe)[1] / engine.workers
+        _, seconds = _timed(engine, probe)
         if seconds * CLEARLY < best:
             chosen, best = engine, seconds
     return chosen, tuple(notes)
@@ -338,10 +331,7 @@ def _onnx(eager: Eager, batch: Tensor, place: Place) -> Onnx:
         raise EngineRefused("this ONNX Runtime is built without CUDA (onnxruntime-gpu has it)")
     try:
         graph = _graph(eager, batch, place)
-        # Operations on a few texts are too small to be worth dividing: whole batches are.
-        if varies(batch) and place.device.type == "cpu":
-            return Onnx(graph, place.device, threads=1, workers=cores())
-        return Onnx(graph, place.device, threads=cores())
+        return Onnx(graph, place.device, cores())
     except GraphError as error:
         raise EngineRefused(str(error)) from error
     except Exception as error:

@@ -1,9 +1,7 @@
 """One pass over the examples that miss, through all encoders that need them."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +14,7 @@ from retarget.core.errors import UsageError
 from retarget.core.progress import progress
 from retarget.core.types import FloatArray, StrArray
 from retarget.features.devices import cores, peak_multiply_adds, pick_device
-from retarget.features.engines import Choice, Engine, Place, choose_engine
+from retarget.features.engines import Choice, Place, choose_engine
 from retarget.features.features import PassCost, Space
 from retarget.features.loading import Prepared, Reader, ahead
 from retarget.features.plan import Order, Plan
@@ -37,18 +35,6 @@ class Waiting:
     prepared: Tensor
 
 
-Timed = tuple[FloatArray, float]
-
-
-@dataclass(frozen=True)
-class Running:
-    """A batch of `size` that was given to the engine, and the examples in it."""
-
-    result: "Future[Timed]"
-    examples: Sequence[Waiting]
-    size: int
-
-
 class Pass:
     """One encoder in a pass: collects prepared examples, runs full batches, stores the rows.
 
@@ -65,8 +51,6 @@ class Pass:
         self._device = pick_device(order.device)
         self.batch = plan.space.batch if plan.space else _batch_size(self._device)
         self._waiting: dict[int, list[Waiting]] = {}
-        self._running: deque[Running] = deque()
-        self._pool: ThreadPoolExecutor | None = None
         self._writer: Writer | None = None
         self._choice: Choice | None = None
         self.notes: tuple[str, ...] = ()
@@ -87,8 +71,6 @@ class Pass:
         for bucket in sorted(self._waiting):
             while self._waiting[bucket]:
                 self._run(bucket)
-        while self._running:
-            self._take()
 
     def cost(self, reused: int) -> PassCost:
         """Return what this pass cost."""
@@ -115,35 +97,17 @@ class Pass:
         start = time.perf_counter()
         tensors = [example.prepared for example in examples]
         batch = self.encoder.collate([*tensors, *[tensors[-1]] * (size - len(tensors))])
-        if self._choice is None:
+        if self._choice is None or self._writer is None:
             self._choice = self._choose(batch)
             self._writer = self._open(self._choice)
-            workers = self._choice.engine.workers
-            if workers > 1:
-                pool = ThreadPoolExecutor(workers, thread_name_prefix="retarget-run")
-                self._pool = self._stack.enter_context(pool)
-        engine = self._choice.engine
-        if self._pool is None:
-            result: Future[Timed] = Future()
-            result.set_result(_timed(engine, batch))
-        else:
-            result = self._pool.submit(_timed, engine, batch)
-        self._running.append(Running(result, examples, size))
-        self.seconds += time.perf_counter() - start
-        while len(self._running) > (0 if self._pool is None else 2 * engine.workers):
-            self._take()
-
-    def _take(self) -> None:
-        """Store the rows of the batch that was begun first."""
-        start = time.perf_counter()
-        done = self._running.popleft()
-        found, seconds = done.result.result()
-        assert self._choice is not None and self._writer is not None
+        before = time.perf_counter()
+        found = self._choice.engine(batch)
+        now = time.perf_counter()
         # The copies that filled the batch up are nobody's cost.
-        taken = seconds * len(done.examples) / done.size / self._choice.engine.workers
-        ids = np.concatenate([e.rows for e in done.examples])
-        self._writer.append(ids, _rows(found, done.examples), taken)
-        self.extracted += len(done.examples)
+        taken = (now - before) * len(examples) / size
+        rows = _rows(found, examples)
+        self._writer.append(np.concatenate([e.rows for e in examples]), rows, taken)
+        self.extracted += len(examples)
         self.forward_seconds += taken
         self.seconds += time.perf_counter() - start
 
@@ -215,13 +179,6 @@ def _preparing(
         return reader.prepare(row, {k: passes[k].encoder for k in numbers})
 
     return np.flatnonzero(needed.any(axis=0)).tolist(), prepare
-
-
-def _timed(engine: Engine, batch: Tensor) -> Timed:
-    """Return what an engine gives for a batch, and the seconds that it took."""
-    start = time.perf_counter()
-    found = engine(batch)
-    return found, time.perf_counter() - start
 
 
 def _rows(found: FloatArray, examples: Sequence[Waiting]) -> FloatArray:
