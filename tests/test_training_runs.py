@@ -347,3 +347,21 @@ def test_the_best_so_far_is_kept_and_judged_where_somebody_ends_a_training(
     assert any("interrupted" in note for note in record["notes"])
     assert record["test"]["examples"] == 16
     assert rt.load_run(tmp_path / "run").model.members
+
+
+def test_one_method_alone_is_judged_under_corruption_with_what_its_weights_were_mixed_to(
+    pictures: Path, tmp_path: Path
+) -> None:
+    run = rt.fit(
+        str(pictures),
+        sources=["small:"],
+        method="finetune",
+        epochs=1,
+        baselines=["majority"],
+        learning_curve=False,
+        out=str(tmp_path / "run"),
+    )
+    methods = run.record.methods
+    assert {m.name for m in methods} == {"finetune"}
+    assert sorted(m.share for m in methods) == [0.25, 0.5, 0.75, 1.0]
+    assert all(m.robustness is not None for m in methods)

@@ -150,7 +150,7 @@ def judge(study: Study, tables: Mapping[str, Table], pool: Pool) -> Judged:
         layers = Reading(study, tables, pool, part.held_out)
         calibrated.put(part.held_out, layers.predict(model))
         raw.put(part.held_out, layers.predict(_uncalibrated(model)))
-        if len(selection.kinds) > 1:
+        if len(models[-1]) > 1:
             for name, spoken in models[-1].items():
                 kinds.setdefault(name, Gathered(study)).put(part.held_out, layers.predict(spoken))
     return Judged(
