@@ -30,7 +30,7 @@ from retarget.tasks.rows import build_task
 from retarget.tasks.splits import assign_folds
 from retarget.tasks.tags import Scheme, detect_scheme, to_tags
 from retarget.tasks.task import Task
-from retarget.tasks.unfold import unfold
+from retarget.tasks.unfold import Unfolded, unfold
 from retarget.tasks.words import Span
 
 
@@ -105,24 +105,10 @@ class TransferTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn is no
             raise DataError("No text that can be read has a span. Give some that have.")
         self._warn_of(task, known, texts, targets)
         words = unfold(known)
-        rows = np.arange(len(words.sentences))
-        table = Table.read(made.features[source.uri].take(made.rows.rows(kept)), rows)
-        examples = words.task.examples
-        labels = Labels(
-            "tagging",
-            examples.targets,
-            len(words.task.classes),
-            examples.weights,
-            sequences=words.sentences,
+        table = Table.read(
+            made.features[source.uri].take(made.rows.rows(kept)), np.arange(len(words.sentences))
         )
-        _, units = np.unique(known.examples.ids, return_inverse=True)
-        evidence = Evidence(
-            features={table.uri: table},
-            labels=labels,
-            folds=_folds(known, config)[words.sentences],
-            units=units.astype(np.int64)[words.sentences],
-            metric=headline("tagging", labels.values),
-        )
+        evidence = _evidence(known, words, table, _folds(known, config))
         (candidate,) = candidates((table,), methods, config.layers)
         trial = attempt(evidence, candidate)
         self.model_ = refit(evidence, trial, words.task.classes, "words")
@@ -287,3 +273,23 @@ def _folds(task: Task, config: FitConfig) -> IntArray:
     alone = np.full(len(ids), "")
     k = min(config.folds, different)
     return assign_folds(holds, alone, ids, k, config.seed, "multilabel")
+
+
+def _evidence(known: Task, words: Unfolded, table: Table, folds: IntArray) -> Evidence:
+    """Return what a choice sees of the words of labelled texts, given the fold of each text."""
+    examples, sentences = words.task.examples, words.sentences
+    labels = Labels(
+        "tagging",
+        examples.targets,
+        len(words.task.classes),
+        examples.weights,
+        sequences=sentences,
+    )
+    _, units = np.unique(known.examples.ids, return_inverse=True)
+    return Evidence(
+        features={table.uri: table},
+        labels=labels,
+        folds=folds[sentences],
+        units=units.astype(np.int64)[sentences],
+        metric=headline("tagging", labels.values),
+    )

@@ -71,3 +71,14 @@ def test_a_second_pass_extracts_only_what_is_new(texts: list[str], tmp_path: Pat
     task = open_task(texts)
     made = extract(task, [resolve(URI)], store=FeatureStore(tmp_path), engine="eager")
     assert made.costs[0].extracted == len(np.unique(task.examples.ids)) - len(np.unique(first.ids))
+
+
+def test_texts_that_are_longer_than_the_model_are_counted(texts: list[str], tmp_path: Path) -> None:
+    task = open_task([*texts[:5], "word " * 400])
+    made = extract(task, [resolve(URI)], store=FeatureStore(tmp_path), engine="eager")
+    (note,) = made.notes
+    assert note.startswith("1 input longer than the 256 places of bundled:minilm")
+    short = extract(
+        open_task(texts[5:9]), [resolve(URI)], store=FeatureStore(tmp_path), engine="eager"
+    )
+    assert short.notes == ()

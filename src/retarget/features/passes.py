@@ -12,6 +12,7 @@ from torch import Tensor
 
 from retarget.core.errors import UsageError
 from retarget.core.progress import progress
+from retarget.core.text import count
 from retarget.core.types import FloatArray, StrArray
 from retarget.features.devices import cores, peak_multiply_adds, pick_device
 from retarget.features.engines import Choice, Place, choose_engine
@@ -54,6 +55,7 @@ class Pass:
         self._writer: Writer | None = None
         self._choice: Choice | None = None
         self.notes: tuple[str, ...] = ()
+        self._divided = 0
         self.extracted = 0
         self.forward_seconds = 0.0
         self.seconds = 0.0
@@ -61,6 +63,7 @@ class Pass:
     def add(self, rows: StrArray, prepared: Tensor) -> None:
         """Take one example; run a batch when its bucket has enough."""
         bucket = self.encoder.bucket(prepared)
+        self._divided += self.encoder.windows(prepared) > 1
         waiting = self._waiting.setdefault(bucket, [])
         waiting.append(Waiting(rows, prepared))
         if len(waiting) >= self._size(bucket):
@@ -71,6 +74,15 @@ class Pass:
         for bucket in sorted(self._waiting):
             while self._waiting[bucket]:
                 self._run(bucket)
+        if self._divided:
+            self.notes = (*self.notes, self._long())
+
+    def _long(self) -> str:
+        length = self.encoder.input_shape[0]
+        return (
+            f"{count(self._divided, 'input')} longer than the {length:,} places of "
+            f"{self._plan.source.uri} went through it in overlapping windows: nothing was cut off"
+        )
 
     def cost(self, reused: int) -> PassCost:
         """Return what this pass cost."""

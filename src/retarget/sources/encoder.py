@@ -104,6 +104,10 @@ class Encoder(nn.Module, ABC):
         varying length how long they are when padded. 0 where all are alike."""
         return 0
 
+    def windows(self, prepared: Tensor) -> int:
+        """Return into how many parts a prepared example had to be divided to be read whole."""
+        return 1
+
     def batch_size(self, bucket: int, usual: int) -> int:
         """Return how many examples of a bucket make a batch, where `usual` is what is usual."""
         return usual

@@ -104,8 +104,8 @@ def encoder_of(model: Any) -> nn.Module:
     return encoder
 
 
-def build_hf(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfEncoder:
-    """Return the encoder of a blueprint with these weights, or random ones of this seed."""
+def filled_model(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> nn.Module:
+    """Return transformers' module with these weights, or random ones of this seed."""
     if not isinstance(weights, int):
         check_size(lambda: create(blueprint), weights, blueprint.architecture)
     with quiet(), own_random_state(weights if isinstance(weights, int) else 0):
@@ -113,6 +113,12 @@ def build_hf(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfEnc
     model = model.float()
     if not isinstance(weights, int):
         fill(model, weights, blueprint.architecture)
+    return model
+
+
+def build_hf(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfEncoder:
+    """Return the encoder of a blueprint with these weights, or random ones of this seed."""
+    model = filled_model(blueprint, weights)
     recipe = blueprint.recipe or hf_recipe(blueprint.arguments)
     return HfEncoder(model, blueprint.sized(recipe), blueprint.architecture)
 

@@ -10,14 +10,12 @@ from torch import Tensor, nn
 
 from retarget.core.errors import SourceError
 from retarget.sources.blueprint import Blueprint
-from retarget.sources.hf_encoder import create, quiet
-from retarget.sources.random_state import own_random_state
+from retarget.sources.hf_encoder import filled_model
 from retarget.sources.taps import spread
 from retarget.sources.text_encoder import FINAL, FIRST, TextEncoder, layers_of, sentence_vector
 from retarget.sources.text_pooling import NAMED
 from retarget.sources.tokenizing import TextTokenizer
 from retarget.sources.tracing import FAILURES
-from retarget.sources.weights import check_size, fill
 
 MOST_PLACES = 8192
 
@@ -211,11 +209,4 @@ def build_text(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfT
         raise SourceError("texts have no size in pixels")
     reading = Reading.from_record(blueprint.arguments.get("reading"))
     tokenizer = TextTokenizer(blueprint.arguments["tokenizer"], lowercase=reading.lowercase)
-    if not isinstance(weights, int):
-        check_size(lambda: create(blueprint), weights, blueprint.architecture)
-    with quiet(), own_random_state(weights if isinstance(weights, int) else 0):
-        model = create(blueprint)
-    model = model.float()
-    if not isinstance(weights, int):
-        fill(model, weights, blueprint.architecture)
-    return HfText(model, tokenizer, reading, blueprint.architecture)
+    return HfText(filled_model(blueprint, weights), tokenizer, reading, blueprint.architecture)
