@@ -30,6 +30,7 @@ import numpy as np
 
 import retarget as rt
 from data import real_data
+from retarget.core.paths import folder_megabytes
 from retarget.evaluation.decoding import allowed, decode
 from retarget.evaluation.results import Estimate, Gain
 from retarget.features.extract import extract
@@ -186,7 +187,7 @@ def halves(quick: bool) -> None:
             os.environ["RETARGET_CACHE"] = folder
             config = asked(task, None, {"sources": [MINILM]})
             material = _gather(task, sources_for(task, config), config)
-            size = material.store.info().megabytes
+            size = folder_megabytes(Path(folder) / "features")
             study: Study = replace(plan_study(material, config))
             x = material.features[MINILM].layer("hidden_states.4")
             scaled = BlockScale.fit(x, [x.shape[1]])(x)

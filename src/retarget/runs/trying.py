@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retarget.core.config import BaselineName, FitConfig
+from retarget.core.errors import UsageError
 from retarget.core.progress import tell
 from retarget.core.text import count
 from retarget.features.bags import bag_of, words_of
@@ -34,16 +35,25 @@ TRAINED: tuple[BaselineName, ...] = ("scratch", "small-cnn")
 
 
 def baselines_of(config: FitConfig, task: Task) -> tuple[BaselineName, ...]:
-    """Return the denominators asked for, or the usual ones, of those that the task allows."""
-    named, (modality,) = config.baselines, set(task.inputs.values())
+    """Return the denominators asked for, or the usual ones.
+
+    Raises:
+        UsageError: one is asked for that this task doesn't have.
+    """
+    (modality,) = set(task.inputs.values())
     bare: BaselineName = "crf" if task.kind == "tagging" else "tfidf"
     if plain(modality) is not None:
         bare = "pixels"
-    if named is None:
-        named = ("majority", bare, "random", *(TRAINED if trains(config) else ()))
-    fitting = {"majority", "random", bare}
-    fitting |= {name for name in TRAINED if TUNINGS[name].suits(modality)}
-    return tuple(name for name in named if name in fitting)
+    trained = tuple(name for name in TRAINED if TUNINGS[name].suits(modality))
+    usual: tuple[BaselineName, ...] = ("majority", bare, "random")
+    if config.baselines is None:
+        return (*usual, *trained) if trains(config) else usual
+    if strange := [name for name in config.baselines if name not in (*usual, *trained)]:
+        raise UsageError(
+            f"{task.name} has no denominator {', '.join(strange)}. Choose from: "
+            f"{', '.join((*usual, *trained))}."
+        )
+    return config.baselines
 
 
 def trains(config: FitConfig) -> bool:

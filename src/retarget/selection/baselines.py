@@ -126,7 +126,7 @@ def judge_chain(study: Study, words: Any) -> Baseline:
     assert sequences is not None, "words have sequences"
     for part in study.rounds():
         evidence = study.evidence({}, part.rows)
-        learning, held = (np.flatnonzero((evidence.folds == 0) == is_held) for is_held in (0, 1))
+        learning, held = np.flatnonzero(evidence.folds), np.flatnonzero(evidence.folds == 0)
         rows, judged, model = part.rows[held], [], None
         for strength in CHAIN_STRENGTHS:
             model = _chain(words, study, part.rows[learning], strength, model)
