@@ -199,7 +199,7 @@ def test_denominators_follow_from_what_is_asked() -> None:
     assert baselines_of(training, pictures)[3:] == ("scratch", "small-cnn")
     assert baselines_of(frozen, texts) == ("majority", "tfidf", "random")
     assert baselines_of(training, texts)[3:] == ("scratch",)
-    with pytest.raises(UsageError, match="no denominator pixels.*majority, tfidf"):
+    with pytest.raises(UsageError, match=r"no denominator pixels.*majority, tfidf"):
         baselines_of(FitConfig(data="x", baselines=("majority", "pixels")), texts)
     assert (trains(frozen), trains(training)) == (False, True)
     assert (stresses(frozen), stresses(training)) == (False, True)
