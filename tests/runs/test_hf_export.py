@@ -8,12 +8,20 @@ import pytest
 import transformers
 
 from retarget.core.errors import UsageError
-from retarget.core.types import ExportFormat, Kind
+from retarget.core.hashing import hash_bytes
+from retarget.core.types import ExportFormat, Kind, Pooling
+from retarget.features.views import Inputs
+from retarget.methods.base import Labels
+from retarget.methods.contrastive import Contrastive
+from retarget.methods.finetune import BitFit, FineTune
+from retarget.methods.lora import Lora
 from retarget.methods.model import TransferModel
+from retarget.methods.tuning import Subject, Tuned, Tuning
 from retarget.runs.export import export_model
 from retarget.runs.export_text import model_says
 from retarget.runs.hf_export import export_huggingface
 from retarget.sources.registry import resolve
+from retarget.sources.source import Source
 from retarget.tasks.words import worded
 
 Models = Callable[..., TransferModel]
@@ -77,6 +85,82 @@ def test_tags_of_words_of_one_piece_are_the_pipelines(
     for one, own in found:
         assert one["entity"] == TAGS[own.argmax()]
         assert one["score"] == pytest.approx(own.max(), abs=1e-4)
+
+
+def _trained(tuning: Tuning, source: Source, pooling: Pooling) -> Tuned:
+    """Train on a few texts, or on their words where these are asked for, judged by none."""
+    random = np.random.default_rng(0)
+    words = ["the", "cat", "sat", "on", "mat", "dog", "barked", "morning", "letters", "world"]
+    texts = [" ".join(random.choice(words, 3 + i % 4)) for i in range(12)]
+    ids = np.array([hash_bytes(text.encode()) for text in texts])
+    known = np.arange(12) // 3 % 2
+    if pooling != "words":
+        labels = Labels("classification", known, 2, np.ones(12))
+        inputs, judges = Inputs("text", texts, ids), np.zeros(12, np.bool_)
+        return tuning.fit(Subject(source, inputs, labels, judges, "accuracy", pooling))
+    sentences = [worded(text) for text in texts]
+    owners = np.repeat(np.arange(12), [len(s.words) for s in sentences])
+    tags = np.concatenate([np.arange(len(s.words)) == 1 for s in sentences]).astype(np.int64)
+    labels = Labels("tagging", tags * (1 + known[owners]), 3, np.ones(len(tags)), sequences=owners)
+    inputs = Inputs("text", sentences, ids, owners)
+    return tuning.fit(Subject(source, inputs, labels, owners < 0, "word_accuracy", pooling))
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [
+        FineTune(epochs=2, lr=3e-3, mix=False),
+        BitFit(epochs=1),
+        Lora(epochs=1),
+        Contrastive(epochs=1, steps=2, lr=3e-3),
+    ],
+    ids=lambda tuning: str(tuning.name),
+)
+def test_what_was_trained_on_first_pieces_is_said_by_the_pipeline(
+    text_folder: Callable[..., str], tmp_path: Path, tuning: Tuning
+) -> None:
+    origin = resolve(text_folder("bert"))
+    tuned = _trained(tuning, origin, "cls")
+    assert tuned.member.layers == ("hidden_states.2",)
+    source = resolve(tuned.uri)
+    model = TransferModel("classification", ("no", "yes"), (tuned.member,), 0.9, ("x",), "cls")
+    made = export_huggingface(model, [source], tmp_path / "out")
+    assert made.difference <= 1e-4
+    expected, _ = model_says(model, [source.load()], TEXTS)
+    before, _ = model_says(model, [origin.load()], TEXTS)
+    assert np.abs(expected - before).max() > 1e-3  # the encoder is another, not its head alone
+    pipe = transformers.pipeline("text-classification", model=str(made.folder), device="cpu")
+    for told, own in zip(pipe(TEXTS, top_k=None), expected, strict=True):
+        scores = {one["label"]: one["score"] for one in told}
+        np.testing.assert_allclose([scores[c] for c in model.classes], own, atol=1e-4)
+
+
+def test_a_trained_tagger_is_said_by_the_pipeline(
+    text_folder: Callable[..., str], tmp_path: Path
+) -> None:
+    tuned = _trained(FineTune(epochs=1), resolve(text_folder("distilbert")), "words")
+    source, classes = resolve(tuned.uri), ("O", "B-who", "B-what")
+    model = TransferModel("tagging", classes, (tuned.member,), 1.2, ("x",), "words")
+    made = export_huggingface(model, [source], tmp_path / "out")
+    pipe = transformers.pipeline("token-classification", model=str(made.folder), device="cpu")
+    text = worded("the cat sat on a mat.")
+    told = {(t["start"], t["end"]): t for t in pipe(text.text, ignore_labels=[])}
+    expected, _ = model_says(model, [source.load()], [text])
+    found = [(told[w], own) for w, own in zip(text.words, expected, strict=True) if w in told]
+    assert len(found) >= 3
+    for one, own in found:
+        assert one["entity"] == classes[own.argmax()]
+        assert one["score"] == pytest.approx(own.max(), abs=1e-4)
+
+
+def test_a_mean_of_kinds_is_refused_with_what_to_fit_instead(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path
+) -> None:
+    one, other = resolve(text_folder("bert")), resolve(text_folder("distilbert"))
+    on = [(0, ("hidden_states.2",), "finetune"), (1, ("hidden_states.2",), "probe")]
+    model = heads_on("classification", "cls", [one.load(), other.load()], on)
+    with pytest.raises(UsageError, match=r"2 heads.*`--method finetune --pooling cls`"):
+        export_huggingface(model, [one, other], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

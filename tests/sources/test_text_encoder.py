@@ -55,8 +55,31 @@ def test_layers_have_the_widths_they_say_under_every_pooling(encoders, kind):
             wanted = layer.width * (2 if pooling == "mean+max" else 1)
             if layer.name == "pooled" and pooling in ("first+last", "words"):
                 wanted = encoder.layers[0].width  # of the tokens, not of vectors joined
-            assert found[layer.name].shape[-1] == wanted
+            assert found[layer.name].shape[-1] == wanted == encoder.width_of(layer.name, pooling)
             assert found[layer.name].dtype == torch.float32
+
+
+def test_a_trained_head_reads_the_pooling_that_was_asked_for(encoders):
+    text = "The cat sat on a mat."
+    for kind in ("bert", "distilbert"):
+        encoder = encoders[kind]
+        for pooling in ("cls", "max", "last", "mean+max"):
+            found = run(encoder, [text], pooling)[encoder.head_layer(pooling)]
+            tokens = run(encoder, [text], "tokens")["hidden_states.2"][0]
+            tokens = tokens[: len(encoder.prepare(text))]
+            counts = encoder.prepare(text)[:, 2] == 1
+            counted = tokens[counts]
+            wanted = {
+                "cls": tokens[0],
+                "max": counted.amax(0),
+                "last": counted[-1],
+                "mean+max": torch.cat([counted.mean(0), counted.amax(0)]),
+            }[pooling]
+            torch.testing.assert_close(found[0], wanted)
+        for pooling in ("mean", "first+last", "words"):
+            assert encoder.head_layer(pooling) == "pooled"
+    for kind in ("static", "vectors.vec"):
+        assert {encoders[kind].head_layer(pooling) for pooling in POOLINGS} == {"pooled"}
 
 
 def test_first_and_last_are_the_mean_of_two_layers(encoders):

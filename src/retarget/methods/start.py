@@ -24,7 +24,7 @@ EXAMPLES_AT_ONCE = 32
 
 
 def headed(encoder: Encoder, subject: Subject, probe: Probe | None) -> Trainee:
-    """Return the encoder with a head that reads its last layer.
+    """Return the encoder with a head that reads its `head_layer`.
 
     Features are scaled as the learning rows want it. The head is a probe of theirs, its strength
     chosen out of fold among them, so that training starts from what frozen features give and the
@@ -41,7 +41,8 @@ def headed(encoder: Encoder, subject: Subject, probe: Probe | None) -> Trainee:
 
 
 def bare(encoder: Encoder, subject: Subject) -> Trainee:
-    """Return an encoder that knows nothing yet, with a head that reads its last layer as it is."""
+    """Return an encoder that knows nothing yet, with a head that reads its `head_layer` as
+    it is."""
     labels = subject.labels.take(subject.learning)
     trainee = Trainee(encoder, labels.outputs, pooling=subject.pooling)
     width = len(trainee.centre)
@@ -64,8 +65,8 @@ def spread_of(labels: Labels) -> float:
 
 
 def features(encoder: Encoder, subject: Subject, rows: IntArray) -> FloatArray:
-    """Return (n, d) float32 of the encoder's last layer for some of the subject's rows."""
-    last = encoder.layers[-1].name
+    """Return (n, d) float32 of the encoder's `head_layer` for some of the subject's rows."""
+    last = encoder.head_layer(subject.pooling)
     if subject.table is not None:
         return np.asarray(subject.table.layer(last)[rows])
     device = pick_device(subject.device)
@@ -73,7 +74,7 @@ def features(encoder: Encoder, subject: Subject, rows: IntArray) -> FloatArray:
     views = Views(subject.inputs, encoder, seed=subject.seed, strength=0.0, megabytes=0.0)
     examples, found = subject.inputs.examples(rows), []
     course = Course(views, examples, EXAMPLES_AT_ONCE)
-    width = next(layer.width for layer in encoder.layers if layer.name == last)
+    width = encoder.width_of(last, subject.pooling)
     with progress("Features to start from", len(examples), "examples") as meter:
         for at, batch in enumerate(views.evaluation(course.batches)):
             with torch.inference_mode():

@@ -24,7 +24,7 @@ class Trainee(nn.Module):
     Attributes:
         encoder: trained, or frozen in part; its mode is managed here: what is frozen stays in
             evaluation mode, so that statistics of batches don't creep into it.
-        layers: that the head reads.
+        layers: that the head reads; if not said the encoder's `head_layer`.
         split: where the encoder is cut; `None` where it is run whole.
     """
 
@@ -37,12 +37,10 @@ class Trainee(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.layers = tuple(layers) or (encoder.layers[-1].name,)
+        self.layers = tuple(layers) or (encoder.head_layer(pooling),)
         self.pooling: Pooling = pooling
         self.split: Split | None = None
-        twice = 2 if pooling == "mean+max" else 1
-        widths = {layer.name: layer.width * twice for layer in encoder.layers}
-        width = sum(widths[name] for name in self.layers)
+        width = sum(encoder.width_of(name, pooling) for name in self.layers)
         self.register_buffer("centre", torch.zeros(width))
         self.register_buffer("factor", torch.ones(width))
         self.register_buffer("spread", torch.ones(()))

@@ -102,8 +102,8 @@ def _expressible(model: TransferModel, sources: Sequence[Source]) -> tuple[HfTex
             "use --format onnx."
         )
     last = f"hidden_states.{_depth(encoder)}"
-    wanted = f"--method probe --layer {last}"
-    wanted += "" if model.kind == "tagging" else " --pooling cls"
+    pooling = "" if model.kind == "tagging" else " --pooling cls"
+    wanted = f"`--method finetune{pooling}` or `--method probe --layer {last}{pooling}`"
     (member, *others) = model.members
     if others or len(sources) > 1 or not isinstance(member.head, LinearHead):
         raise _refusal(f"it has {len(model.members)} heads, of which one must be linear", wanted)
@@ -133,7 +133,7 @@ def _expressible(model: TransferModel, sources: Sequence[Source]) -> tuple[HfTex
 def _refusal(why: str, wanted: str) -> UsageError:
     return UsageError(
         f"This model can't be a Hugging Face folder: there a class has one linear head on the last "
-        f"layer, and {why}. Fit with `retarget fit DATA {wanted}`, or use --format onnx."
+        f"layer, and {why}. Fit with {wanted}, or use --format onnx."
     )
 
 

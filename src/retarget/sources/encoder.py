@@ -129,6 +129,16 @@ class Encoder(nn.Module, ABC):
         pooled = self.pooled(batch, pooling)
         return {name: pooled[name] for name in names}
 
+    def head_layer(self, pooling: Pooling) -> str:
+        """Return the name of the layer that a head reads where weights are trained: the deepest,
+        or the deepest that a pooling which was asked for makes a difference to."""
+        return self.layers[-1].name
+
+    def width_of(self, name: str, pooling: Pooling) -> int:
+        """Return how many numbers `pooled` gives of a layer, or of each of its places."""
+        width = next(layer.width for layer in self.layers if layer.name == name)
+        return width * (2 if pooling == "mean+max" else 1)
+
     def weights(self) -> dict[str, Tensor]:
         """Return all tensors that make up the model, under its own names."""
         return dict(self.state_dict())

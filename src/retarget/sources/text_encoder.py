@@ -134,6 +134,18 @@ class TextEncoder(Encoder):
         states, counts = self._joined(batch)
         return {name: self._pool(name, states, counts, batch, pooling) for name in names}
 
+    def head_layer(self, pooling: Pooling) -> str:
+        """Return `pooled` where its makers' way of reading is as good as any or is changed by the
+        pooling, else the last hidden state, where there are hidden states."""
+        follows = pooling in ("mean", "first+last", "tokens", "words")
+        return self.layers[-1 if follows or len(self.layers) == 1 else -2].name
+
+    def width_of(self, name: str, pooling: Pooling) -> int:
+        """Return how many numbers `pooled` gives of a layer, or of each of its places."""
+        # Vectors of texts may be wider than tokens, of which these two are made.
+        tokens = name == LAST and pooling in ("first+last", "words") and len(self.layers) > 1
+        return super().width_of(self.layers[-2].name if tokens else name, pooling)
+
     def _pool(
         self,
         name: str,
