@@ -96,6 +96,45 @@ def test_conll_u_gives_a_label_a_word_at_its_place_in_the_text(tmp_path: Path) -
     assert found(table) == found(task)
 
 
+MISC = """# text = Da Vinci vio al perro.
+1\tDa\tda\tPROPN\t_\tCase=Nom|Number=Sing\t0\troot\t_\tNER=B-PER|Gloss=x=y
+2\tVinci\tvinci\tPROPN\t_\tNumber=Sing\t1\tflat\t_\tGloss=z|NER=I-PER|NER=B-LOC
+3\tvio\tver\tVERB\t_\t_\t1\tdep\t_\tNERD=B-LOC|ner=B-LOC
+4-5\tal\t_\t_\t_\t_\t_\t_\t_\tNER=B-LOC
+4\ta\ta\tADP\t_\t_\t6\tcase\t_\tNER=B-PER
+5\tel\tel\tDET\t_\t_\t6\tdet\t_\t_
+6\tperro\tperro\tNOUN\t_\tNumber=Plur\t3\tobl\t_\tSpaceAfter=No
+7\t.\t.\tPUNCT\t_\t_\t1\tpunct\t_\t_
+"""
+
+
+def test_labels_in_pairs_of_a_column_are_asked_for_by_their_key(tmp_path: Path) -> None:
+    path = write(tmp_path / "es.conllu", MISC)
+    task = open_task(path, columns={"label": "misc.NER"})
+    assert found(task) == [[("Da Vinci", "PER"), ("al", "LOC")]]
+    assert "IOB2" in task.layout and not task.problems
+    numbers = open_task(path, columns={"label": "FEATS.Number"})
+    assert found(numbers) == [[("Da", "Sing"), ("Vinci", "Sing"), ("perro", "Plur")]]
+    first = write(tmp_path / "no.conllu", MISC.replace("\tNER=B-LOC\n", "\t_\n"))
+    assert found(open_task(first, columns={"label": "misc.NER"})) == [
+        [("Da Vinci", "PER"), ("al", "PER")]
+    ]
+    with pytest.raises(DataError, match=r"pair Entity=….*column misc.*keys there are NER, Gloss"):
+        open_task(path, columns={"label": "misc.Entity"})
+    with pytest.raises(DataError, match=r"no column 'form\.NER'.*misc\.NER"):
+        open_task(path, columns={"label": "form.NER"})
+    with pytest.raises(DataError, match=r"no column 'misc\.NER'"):
+        open_task(write(tmp_path / "x.conll", CONLL_2003), columns={"label": "misc.NER"})
+
+
+def test_a_split_without_the_key_is_one_without_labels(tmp_path: Path) -> None:
+    write(tmp_path / "train.conllu", MISC)
+    write(tmp_path / "test.conllu", MISC.replace("NER=", "X="))
+    task = open_task(tmp_path, columns={"label": "misc.NER"})
+    told = dict(zip(task.examples.splits.tolist(), task.labelled.tolist(), strict=True))
+    assert told == {"train": True, "test": False}
+
+
 def test_a_folder_of_splits_and_one_of_domains(tmp_path: Path) -> None:
     for name in ("eng.train", "eng.testa", "eng.testb"):
         write(tmp_path / name, f"{name} X B-A\nand X O\n")

@@ -14,7 +14,7 @@ KindOf = Annotated[
 ]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", help="A column by role: label=diagnosis, text=body."),
+    typer.Option("--column", help="A column by role: label=diagnosis, text=body, label=misc.NER."),
 ]
 Domains = Annotated[
     bool | None, typer.Option("--domains", help="The first folder level is the domain.")

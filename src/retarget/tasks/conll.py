@@ -92,6 +92,7 @@ class ConllReader(Reader):
         parts = [_part(path, asked) for path in paths]
         splits = _by_split(paths) if data.is_dir() else {}
         several = len(parts) > 1
+        _look_for_key(parts, asked)
         told = [(part, sentence) for part in parts for sentence in part.parsed.sentences]
         scheme = detect_scheme(s.labels for _, s in told if s.labels is not None)
         tags = _Tags()
@@ -124,8 +125,21 @@ def _refuse(asked: Asked) -> None:
         if role not in _ROLES:
             raise DataError(
                 f"A CoNLL file has no column for {printable(role)!r}. Choose from text and label,"
-                " and name columns by their number from 1, such as label=4."
+                " and name columns by their number from 1, such as label=4; of CoNLL-U also by"
+                " name, such as label=xpos or label=misc.NER."
             )
+
+
+def _look_for_key(parts: Sequence[_Part], asked: Asked) -> None:
+    """Raise `DataError` where the label is asked from a pair that no word has."""
+    column, _, key = asked.columns.get("label", "").partition(".")
+    if not key or any(s.labels is not None for part in parts for s in part.parsed.sentences):
+        return
+    keys = list(dict.fromkeys(k for part in parts for k in part.parsed.keys))
+    there = f"The keys there are {listed(keys)}" if keys else "It has none at all"
+    raise DataError(
+        f"No word has a pair {printable(key)}=… in the column {printable(column)}. {there}."
+    )
 
 
 def _looks_tagged(path: Path) -> bool:

@@ -3,12 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from retarget.core.errors import DataError
 from retarget.core.text import listed, printable
-from retarget.tasks.tags import read_tag
+from retarget.tasks.tags import OUTSIDE, read_tag
 from retarget.tasks.words import Worded
 
 Fault = Literal["columns", "nul", "empty"]
@@ -16,6 +16,8 @@ Fault = Literal["columns", "nul", "empty"]
 DOCUMENT = "-DOCSTART-"
 # Columns of CoNLL-U by name; all others are counted from 1.
 NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+# Those whose cells are lists of KEY=VALUE with bars between them.
+PAIRS = ("feats", "misc")
 _BLANKS = re.compile("[ \t]+")
 _RANGE = re.compile(r"\d+-\d+")
 _LOOKED_AT = 400
@@ -36,12 +38,33 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A file's sentences, and the first faulty line of every sentence that was left out."""
+    """A file's sentences, and the first faulty line of every sentence that was left out.
+
+    `keys` are those of the column of pairs that a key was asked of, by how often they are there.
+    """
 
     sentences: tuple[Sentence, ...]
     faults: Mapping[Fault, Sequence[int]] = field(default_factory=dict)
     width: int = 0
     universal: bool = False
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Label:
+    """Where the label of a word stands: in a column, or in one of pairs at a key."""
+
+    column: int
+    key: str = ""
+
+    def of(self, cells: Sequence[str]) -> str:
+        """Return the label; O for a word without the key."""
+        cell = cells[self.column]
+        return _pairs(cell).get(self.key, OUTSIDE) if self.key else cell
+
+    def stands_in(self, cells: Sequence[str]) -> bool:
+        """Return whether a label at a key is there."""
+        return bool(self.key) and self.key in _pairs(cells[self.column])
 
 
 @dataclass
@@ -86,7 +109,9 @@ def parse(text: str, label: str | None, form: str | None, *, universal: bool) ->
     Args:
         text: all of the file. Lines end with "\\n" alone.
         label: the column of labels, by its number from 1, or by name in CoNLL-U; the last one
-            otherwise, of CoNLL-U `upos`. A file of one column has none.
+            otherwise, of CoNLL-U `upos`. A file of one column has none. Of CoNLL-U also
+            "misc.NER": what the pair NER=… of a column of pairs says, O for words without it.
+            Where none has it, nothing is labelled.
         form: the column of words; the first one otherwise, of CoNLL-U `form`.
         universal: whether the file says that it is CoNLL-U. Tables like it are found out.
 
@@ -99,7 +124,7 @@ def parse(text: str, label: str | None, form: str | None, *, universal: bool) ->
     universal = universal or (tabbed and width == len(NAMES) and _numbered(lines))
     at_form = _column(form or ("form" if universal else "1"), width, universal)
     usual = "upos" if universal else str(width)
-    at_label = None if width < 2 and label is None else _column(label or usual, width, universal)
+    at_label = None if width < 2 and label is None else _label(label or usual, width, universal)
     sentences: list[Sentence] = []
     faults: dict[Fault, list[int]] = {}
     for block in _blocks(lines, width, tabbed, universal):
@@ -110,7 +135,10 @@ def parse(text: str, label: str | None, form: str | None, *, universal: bool) ->
         elif block.cells:
             read = _universal if universal else _plain
             sentences.append(read(block, at_form, at_label))
-    return Parsed(tuple(sentences), faults, width, universal)
+    keys = () if at_label is None or not at_label.key else _keys(lines, at_label)
+    if at_label is not None and at_label.key and at_label.key not in keys:
+        sentences = [replace(sentence, labels=None) for sentence in sentences]
+    return Parsed(tuple(sentences), faults, width, universal, keys)
 
 
 def _blocks(lines: Sequence[str], width: int, tabbed: bool, universal: bool) -> Iterator[_Block]:
@@ -153,13 +181,14 @@ def _look_for_empty(block: _Block, at_form: int) -> None:
         block.fault = ("empty", empty[0])
 
 
-def _plain(block: _Block, at_form: int, at_label: int | None) -> Sentence:
+def _plain(block: _Block, at_form: int, at_label: _Label | None) -> Sentence:
     forms = [cells[at_form] for _, cells in block.cells]
     return _sentence(block, block.cells, forms, [" "] * len(forms), at_label)
 
 
-def _universal(block: _Block, at_form: int, at_label: int | None) -> Sentence:
-    """Read a sentence of CoNLL-U. A word of several parts is one, with the label of the first."""
+def _universal(block: _Block, at_form: int, at_label: _Label | None) -> Sentence:
+    """Read a sentence of CoNLL-U. A word of several parts is one, with the label of the first,
+    but for pairs that are its own."""
     rows: list[tuple[int, list[str]]] = []
     forms: list[str] = []
     gaps: list[str] = []
@@ -171,7 +200,7 @@ def _universal(block: _Block, at_form: int, at_label: int | None) -> Sentence:
             continue
         if _RANGE.fullmatch(name):
             inside = int(name.partition("-")[2])
-            unlabelled = True
+            unlabelled = at_label is None or not at_label.stands_in(cells)
         elif inside and name.isdecimal() and int(name) <= inside:
             if unlabelled:
                 rows[-1] = (rows[-1][0], cells)
@@ -190,9 +219,9 @@ def _sentence(
     rows: Sequence[tuple[int, list[str]]],
     forms: Sequence[str],
     gaps: Sequence[str],
-    at_label: int | None,
+    at_label: _Label | None,
 ) -> Sentence:
-    labels = None if at_label is None else tuple(cells[at_label] for _, cells in rows)
+    labels = None if at_label is None else tuple(at_label.of(cells) for _, cells in rows)
     text = _found_in(block.text, forms) if block.text else None
     return Sentence(
         text or _written(forms, gaps), labels, tuple(line for line, _ in rows), block.document
@@ -248,6 +277,29 @@ def _numbered(lines: Sequence[str]) -> bool:
     return all(line[:1].isdigit() for line in shown)
 
 
+def _pairs(cell: str) -> dict[str, str]:
+    """Return the pairs of a cell such as `NER=B-PER|SpaceAfter=No`; the first of a key counts."""
+    pairs = [pair.partition("=") for pair in reversed(cell.split("|"))]
+    return {key: value for key, equals, value in pairs if equals}
+
+
+def _keys(lines: Sequence[str], label: _Label) -> tuple[str, ...]:
+    """Return the keys of a column of pairs, by how often they are there."""
+    rows = (_cells(line, True) for line in lines if not line.startswith("#"))
+    seen = Counter(
+        key for row in rows if len(row) == len(NAMES) for key in _pairs(row[label.column])
+    )
+    return tuple(key for key, _ in seen.most_common())
+
+
+def _label(asked: str, width: int, universal: bool) -> _Label:
+    """Return where the label stands that is asked for by a column, or by COLUMN.KEY."""
+    name, _, key = asked.partition(".")
+    if universal and key and name.lower() in PAIRS:
+        return _Label(NAMES.index(name.lower()), key)
+    return _Label(_column(asked, width, universal))
+
+
 def _column(asked: str, width: int, universal: bool) -> int:
     """Return the place of a column by its name or number."""
     if universal and asked.lower() in NAMES:
@@ -256,5 +308,5 @@ def _column(asked: str, width: int, universal: bool) -> int:
         return int(asked) - 1
     there = f"numbers from 1 to {width}"
     if universal:
-        there = f"{listed(NAMES, len(NAMES))}, or {there}"
+        there = f"{listed(NAMES, len(NAMES))}, or {there}; a pair of feats or misc as in misc.NER"
     raise DataError(f"There is no column {printable(asked)!r}. Columns are called by {there}.")
