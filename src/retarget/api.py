@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 DEFAULT_RUN = "retarget-run"
 OWN_FOLDERS = (
     "features", "graphs", "encoders", "verified", "openmoji", "activations", "trainings", "tuned",
+    "judged",
 )  # fmt: skip
 
 

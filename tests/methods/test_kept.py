@@ -200,9 +200,10 @@ def test_every_thing_that_decides_a_training_decides_its_key(toy):
 def test_other_versions_are_other_trainings(toy, monkeypatch):
     subject = toy.subject(n=8, judging=2)
     before = kept.training_key("finetune", {}, subject.source, subject)
-    monkeypatch.setattr(kept, "_version", lambda name: "9.9" if name == "torch" else "1")
+    monkeypatch.setattr(
+        kept, "versions_of", lambda names: {n: "9.9" if n == "torch" else "1" for n in names}
+    )
     assert kept.training_key("finetune", {}, subject.source, subject) != before
     monkeypatch.undo()
     monkeypatch.setattr(kept, "EDITION", kept.EDITION + 1)
     assert kept.training_key("finetune", {}, subject.source, subject) != before
-    assert kept._version("no-such-package") == ""

@@ -2,8 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 DIGEST_BYTES = 16
 
@@ -26,6 +32,35 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def hash_file_once(path: Path) -> str:
+    """Return `hash_file`, without reading a file again in this process that has not changed its
+    size, its time or its place since. Raises `OSError`."""
+    told = path.stat()
+    return _known(path, told.st_ino, told.st_size, told.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _known(path: Path, *identity: int) -> str:
+    return hash_file(path)
+
+
 def hash_json(value: Any) -> str:
     """Return the digest of a JSON-able value, independent of the order of its keys."""
     return hash_bytes(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())
+
+
+def hash_array(array: "np.ndarray[Any, Any]") -> str:
+    """Return the digest of an array: its shape, its type and what it holds."""
+    told = repr((array.shape, array.dtype.str)).encode()
+    if array.dtype.hasobject:
+        return hash_bytes(told, hash_json([str(value) for value in array.ravel()]).encode())
+    return hash_bytes(told, np.ascontiguousarray(array).tobytes())
+
+
+def versions_of(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of packages, "" for those that aren't installed."""
+    found = dict.fromkeys(packages, "")
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

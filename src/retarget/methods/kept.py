@@ -6,14 +6,13 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from retarget.core.errors import RetargetError
-from retarget.core.hashing import hash_bytes, hash_file, hash_json
+from retarget.core.hashing import hash_array, hash_bytes, hash_file, hash_json, versions_of
 from retarget.core.paths import cache_dir, folder_megabytes, written_whole
 from retarget.core.types import FloatArray, Kind, Pooling
 from retarget.methods.model import Member, TransferModel, load_model
@@ -50,29 +49,19 @@ def training_key(method: str, settings: Mapping[str, Any], source: Source, subje
             "settings": dict(settings),
             "source": source.fingerprint,
             "ids": hash_bytes("\n".join(subject.inputs.ids.tolist()).encode()),
-            **({} if owners is None else {"owners": _digest(owners)}),
+            **({} if owners is None else {"owners": hash_array(owners)}),
             "kind": labels.kind,
             "outputs": labels.outputs,
-            "values": _digest(np.asarray(labels.values)),
-            "weights": _digest(labels.weights),
-            "validation": _digest(subject.validation),
+            "values": hash_array(np.asarray(labels.values)),
+            "weights": hash_array(labels.weights),
+            "validation": hash_array(subject.validation),
             "metric": subject.metric,
             "pooling": subject.pooling,
             "seed": subject.seed,
             "seconds": subject.seconds,
-            "versions": {name: _version(name) for name in _PACKAGES},
+            "versions": versions_of(_PACKAGES),
         }
     )
-
-
-def _digest(array: Any) -> str:
-    return hash_bytes(repr((array.shape, array.dtype.str)).encode(), array.tobytes())
-
-
-def _version(package: str) -> str:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version(package)
-    return ""
 
 
 def folder_of(key: str) -> Path:

@@ -1,6 +1,6 @@
 """The words that carry a class: for linear heads on what was transferred, and for TF-IDF."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -91,7 +91,9 @@ def _of_transfer(
         if own and uri in material.features:
             shown = _extracted(material, examined, uri)
             whole = material.features[uri].take(examined.rows)
-            added += [(m.weight, _outputs(m, shown, whole, examined.texts)) for m in own]
+            names = {name for m in own for name in m.layers}
+            blocks = {name: _block(name, shown, whole, examined.texts) for name in names}
+            added += [(m.weight, _outputs(m, blocks)) for m in own]
     known = [(weight, outputs) for weight, outputs in added if outputs is not None]
     if not known:
         return []
@@ -202,26 +204,28 @@ def _extracted(material: Material, examined: Examined, uri: str) -> Features:
     return made.features[uri]
 
 
-def _outputs(
-    member: Member, words: Features, texts: Features, owners: IntArray
-) -> FloatArray | None:
-    """Return (n words, K) outputs of a member on single words; `None` where a layer is no mean.
+def _block(name: str, words: Features, texts: Features, owners: IntArray) -> FloatArray | None:
+    """Return a layer (n words, d) of single words; `None` where it is no mean of them.
 
     A layer that is a mean of words but for its length, as of vectors made one long, is taken as
-    the mean times the factor that fits best.
+    the mean times the factor that fits best. `owners` (n,) ascend, and miss no text.
     """
-    blocks = []
-    for name in member.layers:
-        own, whole = words.layer(name).astype(np.float64), texts.layer(name).astype(np.float64)
-        if own.shape[1:] != whole.shape[1:]:
-            return None
-        means = np.zeros_like(whole)
-        np.add.at(means, owners, own)
-        means /= np.bincount(owners)[:, None]
-        both, lengths = (means * whole).sum(axis=1), (means**2).sum(axis=1)
-        norms = np.sqrt(lengths * (whole**2).sum(axis=1))
-        if float(np.median(both / np.maximum(norms, 1e-12))) < ALIKE:
-            return None
-        blocks.append(own * float(both.sum() / max(float(lengths.sum()), 1e-12)))
-    x = np.concatenate(blocks, axis=1).astype(np.float32)
+    own, whole = words.layer(name).astype(np.float64), texts.layer(name).astype(np.float64)
+    if own.shape[1:] != whole.shape[1:]:
+        return None
+    starts = np.searchsorted(owners, np.arange(len(whole)))
+    means = np.add.reduceat(own, starts, axis=0) / np.bincount(owners)[:, None]
+    both, lengths = (means * whole).sum(axis=1), (means**2).sum(axis=1)
+    norms = np.sqrt(lengths * (whole**2).sum(axis=1))
+    if float(np.median(both / np.maximum(norms, 1e-12))) < ALIKE:
+        return None
+    return (own * float(both.sum() / max(float(lengths.sum()), 1e-12))).astype(np.float32)
+
+
+def _outputs(member: Member, blocks: Mapping[str, FloatArray | None]) -> FloatArray | None:
+    """Return (n words, K) outputs of a member on single words; `None` where a layer is no mean."""
+    found = [block for name in member.layers if (block := blocks[name]) is not None]
+    if len(found) < len(member.layers):
+        return None
+    x = np.concatenate(found, axis=1)
     return member.head.outputs(member.scale(x)) / member.temperature

@@ -46,6 +46,7 @@ from retarget.runs.verify import EXAMPLES, FreshProcess, verify
 from retarget.selection.baselines import Baseline, strongest
 from retarget.selection.judge import Judged, Study
 from retarget.selection.learning import measure_curve
+from retarget.selection.recalled import recalled_curve
 from retarget.sources.registry import resolve
 
 
@@ -189,7 +190,10 @@ def _curve(fitted: Fitted) -> LearningCurve | None:
     frozen = [t for t in (ours.selection.chosen, *ours.selection.kinds.values()) if not t.tuned]
     if not frozen:
         return None
-    sizes, scores = measure_curve(ours.evidence, frozen[0], fitted.config.seed)
+    evidence, chosen, seed = ours.evidence, frozen[0], fitted.config.seed
+    sizes, scores = recalled_curve(
+        evidence, chosen, seed, lambda: measure_curve(evidence, chosen, seed)
+    )
     if not sizes:
         return None
     labels = len(fitted.study.examples_of(ours.evidence.rows))
@@ -199,7 +203,7 @@ def _curve(fitted: Fitted) -> LearningCurve | None:
         [max(1, round(share * size)) for size in sizes],
         scores,
         labels=labels,
-        seed=fitted.config.seed,
+        seed=seed,
     )
 
 

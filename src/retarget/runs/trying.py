@@ -24,8 +24,10 @@ from retarget.selection.baselines import (
 )
 from retarget.selection.candidates import candidates, methods_for, name_of, tunings_for
 from retarget.selection.judge import Judged, Study, judge
+from retarget.selection.recalled import recalled_baseline
 from retarget.selection.tune import FROZEN, Pool, Workshop
 from retarget.sources.registry import plain, resolve
+from retarget.tasks.modalities import LOADERS
 from retarget.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -164,19 +166,43 @@ def judge_baselines(
 ) -> tuple[Baseline, ...]:
     """Judge the denominators of transfer gain that were asked for, for the source chosen."""
     wanted = baselines_of(config, study.task)
-    methods = methods_for(study.task.kind, ())
     made = [judge_majority(study)] if "majority" in wanted else []
     if "pixels" in wanted:
-        made.append(judge_table("pixels", study, material.tables([material.plain]), methods))
-    if "tfidf" in wanted and (bag := bag_of(material.inputs())):
-        made.append(judge_bag(study, bag))
-    if "crf" in wanted and (words := words_of(material.inputs())) is not None:
-        made.append(judge_chain(study, words))
+        made.append(_of_features("pixels", study, material, material.plain))
+    loader = LOADERS[material.modality]
+    if "tfidf" in wanted and loader.parts and len(material.task):
+        made.append(recalled_baseline("tfidf", study, lambda: _of_parts(study, material)))
+    if "crf" in wanted and loader.parts_of_words and len(material.task):
+        made.append(recalled_baseline("crf", study, lambda: _of_words(study, material)))
     if "random" in wanted:
         random = next(uri for uri in material.features if uri.startswith("random:"))
-        made.append(judge_table("random", study, material.tables([random]), methods))
+        made.append(_of_features("random", study, material, random))
     trained = tunings_for(study.task.kind, [n for n in TRAINED if n in wanted], _pace(config))
     return (*made, *(judge_tuning(study, tuning, chosen, workshop) for tuning in trained))
+
+
+def _of_features(name: str, study: Study, material: Material, uri: str) -> Baseline:
+    """Judge the best that can be had from one source's features."""
+    methods, tables = methods_for(study.task.kind, ()), material.tables([uri])
+    return recalled_baseline(
+        name,
+        study,
+        lambda: judge_table(name, study, tables, methods),
+        tables=tuple(tables.values()),
+        settings=repr(methods),
+    )
+
+
+def _of_parts(study: Study, material: Material) -> Baseline:
+    bag = bag_of(material.inputs())
+    assert bag is not None, "what has this denominator has countable parts"
+    return judge_bag(study, bag)
+
+
+def _of_words(study: Study, material: Material) -> Baseline:
+    words = words_of(material.inputs())
+    assert words is not None, "what has this denominator has words"
+    return judge_chain(study, words)
 
 
 def _pace(config: FitConfig) -> dict[str, Any]:

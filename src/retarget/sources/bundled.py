@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retarget.core.errors import MissingExtraError, SourceError, UsageError
-from retarget.core.hashing import hash_file
+from retarget.core.hashing import hash_file_once
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.hf_source import LocalHfSource
 from retarget.sources.model_source import ModelSource
@@ -119,7 +119,7 @@ class BundledSource(ModelSource):
 
     def weights_digest(self) -> str:
         """Return the digest of the package's file."""
-        return hash_file(self._file())
+        return hash_file_once(self._file())
 
     def weights(self) -> "Mapping[str, Tensor]":
         """Return the package's tensors under timm's names: they are the same in the same order."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from retarget.core.errors import SourceError, UsageError
-from retarget.core.hashing import hash_file, hash_json
+from retarget.core.hashing import hash_file, hash_file_once, hash_json
 from retarget.core.paths import written_whole
 from retarget.core.text import printable
 from retarget.sources import saved
@@ -117,7 +117,7 @@ class TimmFile(ModelSource):
 
     def weights_digest(self) -> str:
         """Return the digest of the file."""
-        return hash_file(self.file)
+        return hash_file_once(self.file)
 
     def weights(self) -> "Mapping[str, Tensor]":
         """Return the file's tensors."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retarget.core.errors import SourceError, UsageError
-from retarget.core.hashing import hash_file, hash_json
+from retarget.core.hashing import hash_file_once, hash_json
 from retarget.core.text import printable
 from retarget.core.types import Modality
 from retarget.sources import hub, saved
@@ -21,6 +21,7 @@ from retarget.sources.source import Facts, Source
 from retarget.sources.text_folder import (
     TOKENIZER,
     TOKENIZER_CONFIG,
+    dense_files,
     reads_texts,
     text_arguments,
     tokenizer_text,
@@ -36,7 +37,7 @@ PROCESSOR = "preprocessor_config.json"
 WEIGHTS = "model.safetensors"
 STATIC = "model2vec"
 INDEX = "model.safetensors.index.json"
-_MODULE = re.compile(r"\d{1,2}_[A-Za-z]{1,40}/config\.json")
+_MODULE = re.compile(r"\d{1,2}_[A-Za-z]{1,40}/(config\.json|model\.safetensors)")
 _PICTURES = re.compile(r"beit|clip|siglip|vit|resnet|conv|dino|image|vision", re.IGNORECASE)
 _TEXT = re.compile(
     r"bert|gpt|minilm|mpnet|electra|t5|bart|xlm|llama|qwen|mistral|gemma|opt-|pythia|sentence|text|"
@@ -132,7 +133,11 @@ class HfFolder(ModelSource):
 
     def weights_digest(self) -> str:
         """Return the digest of all files of weights."""
-        return hash_json([hash_file(shard) for shard in self._shards()])
+        return hash_json([hash_file_once(path) for path in [*self._shards(), *self._dense()]])
+
+    def _dense(self) -> list[Path]:
+        """Return the files of weights of layers behind the pooling."""
+        return dense_files(self) if "reading" in self.blueprint.arguments else []
 
     def weights(self) -> "Mapping[str, Tensor]":
         """Return the encoder's tensors, from the converted copy if there is one."""
@@ -145,9 +150,13 @@ class HfFolder(ModelSource):
             from retarget.sources.static_encoder import folded
 
             return folded(tensors)
+        from retarget.sources.dense import beside
         from retarget.sources.hf_encoder import converted
 
-        return converted(self.blueprint, tensors)
+        found = converted(self.blueprint, tensors)
+        for place, path in enumerate(self._dense()):
+            found |= beside(read_tensors(path), place)
+        return found
 
 
 class LocalHfSource(HfFolder):

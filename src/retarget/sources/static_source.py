@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retarget.core.errors import SourceError
-from retarget.core.hashing import hash_file, hash_json
+from retarget.core.hashing import hash_file_once, hash_json
 from retarget.core.progress import progress, tell
 from retarget.core.text import count, printable
 from retarget.core.types import FloatArray
@@ -86,7 +86,7 @@ class VectorFile(ModelSource):
 
     def weights_digest(self) -> str:
         """Return the digest of the file."""
-        return hash_file(self.file)
+        return hash_file_once(self.file)
 
     def weights(self) -> "Mapping[str, Tensor]":
         """Return the table of vectors, from the converted copy if there is one."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retarget.core.errors import SourceError, UsageError
-from retarget.core.hashing import hash_file
+from retarget.core.hashing import hash_file_once
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.text import printable
 from retarget.sources import hub, saved
@@ -60,7 +60,7 @@ class TimmSource(ModelSource):
 
     def weights_digest(self) -> str:
         """Return the digest of the cached file, fetching it if it isn't there."""
-        return hash_file(self._file())
+        return hash_file_once(self._file())
 
     def weights(self) -> "Mapping[str, Tensor]":
         """Return the tensors, from the converted copy if there is one, else through timm."""
