@@ -119,10 +119,12 @@ def _expressible(model: TransferModel, sources: Sequence[Source]) -> tuple[HfTex
             "--format onnx."
         )
     if member.layers[0] == LAST:
-        first = tuple(encoder.pooling) == ("cls",) and not encoder.reading.normalize
+        reading = encoder.reading
+        first = tuple(encoder.pooling) == ("cls",) and not (reading.normalize or reading.dense)
         first = first and model.pooling not in ("first+last", "mean+max")
         told = f"its head reads {LAST}, here the {'+'.join(encoder.pooling)} of the pieces"
-        told += ", normalized" if encoder.reading.normalize else ""
+        told += ", through dense layers" if reading.dense else ""
+        told += ", normalized" if reading.normalize else ""
     else:
         first, told = model.pooling == "cls", f"its head reads the {model.pooling} of the pieces"
     if not first or not encoder.tokenizer.begins:
@@ -170,7 +172,8 @@ def _built(model: TransferModel, encoder: HfText, member: Member) -> nn.Module:
     try:
         with quiet():
             built = auto.from_config(config, trust_remote_code=False).eval()
-        missing, unknown = built.base_model.load_state_dict(encoder.weights(), strict=False)
+        theirs = encoder.model.state_dict()
+        missing, unknown = built.base_model.load_state_dict(theirs, strict=False)
         _, place, bend = _HEADS[kind] if not tagging else ("", "classifier", "tanh")
         head = built.get_submodule(place)
     except (ValueError, AttributeError, RuntimeError) as error:

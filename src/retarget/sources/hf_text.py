@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from retarget.core.errors import SourceError
 from retarget.sources.blueprint import Blueprint
+from retarget.sources.dense import PREFIX, DenseShape, apart, dense_layers
 from retarget.sources.hf_encoder import filled_model
 from retarget.sources.taps import spread
 from retarget.sources.text_encoder import FINAL, FIRST, TextEncoder, layers_of, sentence_vector
@@ -30,16 +31,19 @@ class Reading:
             the mean, or the last token of models that only look back.
         normalize: whether the vector of a text has length 1.
         lowercase: whether texts are lowercased first.
+        dense: layers that what was pooled goes through, one behind the other.
     """
 
     length: int | None = None
     pooling: tuple[str, ...] = ()
     normalize: bool = False
     lowercase: bool = False
+    dense: tuple[DenseShape, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return it, JSON-able."""
+        """Return it, JSON-able. `dense` is only there where there is some."""
         return {
+            **({"dense": [shape.record() for shape in self.dense]} if self.dense else {}),
             "length": self.length,
             "pooling": list(self.pooling),
             "normalize": self.normalize,
@@ -50,22 +54,25 @@ class Reading:
     def from_record(cls, record: Any) -> "Reading":
         """Return what `record()` described. Raises `SourceError`."""
         names = ("length", "pooling", "normalize", "lowercase")
-        if not isinstance(record, dict) or set(record) != set(names):
+        if not isinstance(record, dict) or set(record) - {"dense"} != set(names):
             raise SourceError(f"How texts are read is said by {', '.join(names)}, all of them.")
         length, pooling, normalize, lowercase = (record[name] for name in names)
+        dense = record.get("dense", [])
         good = (
             (length is None or (type(length) is int and length >= 1))
             and isinstance(pooling, list)
             and all(isinstance(name, str) and name in NAMED for name in pooling)
             and isinstance(normalize, bool)
             and isinstance(lowercase, bool)
+            and isinstance(dense, list)
         )
         if not good:
             raise SourceError(
                 "How texts are read is not valid: length is a number of places, pooling is of "
                 f"{', '.join(NAMED)}, the others are true or false."
             )
-        return cls(length, tuple(pooling), normalize, lowercase)
+        shapes = tuple(map(DenseShape.from_record, dense))
+        return cls(length, tuple(pooling), normalize, lowercase, shapes)
 
 
 class HfText(TextEncoder):
@@ -75,11 +82,17 @@ class HfText(TextEncoder):
     Attributes:
         model: transformers' module, in evaluation mode, without a head.
         reading: how texts enter and leave it.
+        dense: what `reading` says that vectors go through, `None` for nothing.
         looks_back: whether a token only sees those before it.
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: TextTokenizer, reading: Reading, name: str
+        self,
+        model: nn.Module,
+        tokenizer: TextTokenizer,
+        reading: Reading,
+        name: str,
+        dense: nn.Sequential | None = None,
     ) -> None:
         config: Any = model.config
         places = _places(model, config)
@@ -88,6 +101,7 @@ class HfText(TextEncoder):
         super().__init__(tokenizer, length, pad if isinstance(pad, int) and pad >= 0 else 0)
         self.model = model
         self.reading = reading
+        self.dense = dense
         self._check_vocabulary(name)
         told = inspect.signature(model.forward).parameters
         self._options: dict[str, Any] = {"use_cache": False} if "use_cache" in told else {}
@@ -136,6 +150,12 @@ class HfText(TextEncoder):
         usable = [i for i, state in enumerate(states) if state.shape[:2] == batch.shape[:2]]
         self._names = tuple(spread([f"hidden_states.{i}" for i in usable]))
         widths = {k: states[int(k.rpartition(".")[2])].shape[2] for k in self._names}
+        width, wanted = final.shape[2] * len(self.pooling), [s.inputs for s in self.reading.dense]
+        if wanted and wanted[0] != width:
+            raise SourceError(
+                f"The dense layer behind the pooling of {name} reads {wanted[0]:,} numbers, but "
+                f"the pooling gives {width:,}."
+            )
         sentence = self._sentence(final, batch[:, :, 3].float())
         self.layers = layers_of(widths, sentence.shape[1])
 
@@ -160,7 +180,8 @@ class HfText(TextEncoder):
         return {**chosen, FIRST: early, FINAL: output.last_hidden_state}
 
     def _sentence(self, tokens: Tensor, counts: Tensor) -> Tensor:
-        return sentence_vector(tokens, counts, self.pooling, normalize=self.reading.normalize)
+        normalize = self.reading.normalize
+        return sentence_vector(tokens, counts, self.pooling, normalize=normalize, dense=self.dense)
 
     @property
     def pooling(self) -> Sequence[str]:
@@ -169,13 +190,17 @@ class HfText(TextEncoder):
         return self.reading.pooling or (usual,)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the model's tensors under its own names."""
-        return dict(self.model.state_dict())
+        """Return the model's tensors under its own names, those of `dense` after a prefix."""
+        dense = {} if self.dense is None else self.dense.state_dict(prefix=PREFIX)
+        return {**self.model.state_dict(), **dense}
 
     def preprocessing(self) -> Mapping[str, Any]:
         """Return how texts are read, JSON-able: `max_tokens` of a window, `lowercase`,
-        `vocabulary` (pieces known), and the `pooling` and `normalize` of the layer `pooled`."""
+        `vocabulary` (pieces known), and the `pooling` and `normalize` of the layer `pooled`, with
+        its `dense` layers between these where there are some."""
+        dense = [shape.record() for shape in self.reading.dense]
         return {
+            **({"dense": dense} if dense else {}),
             "max_tokens": self.length,
             "lowercase": self.tokenizer.lowercases,
             "vocabulary": self.tokenizer.size,
@@ -209,4 +234,7 @@ def build_text(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfT
         raise SourceError("texts have no size in pixels")
     reading = Reading.from_record(blueprint.arguments.get("reading"))
     tokenizer = TextTokenizer(blueprint.arguments["tokenizer"], lowercase=reading.lowercase)
-    return HfText(filled_model(blueprint, weights), tokenizer, reading, blueprint.architecture)
+    own, behind = apart(weights, bool(reading.dense))
+    model = filled_model(blueprint, own)
+    dense = dense_layers(reading.dense, behind)
+    return HfText(model, tokenizer, reading, blueprint.architecture, dense)

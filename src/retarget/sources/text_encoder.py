@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from retarget.core.errors import SourceError
@@ -193,11 +193,19 @@ def _width(batch: Tensor, length: int) -> Any:
 
 
 def sentence_vector(
-    tokens: Tensor, counts: Tensor, pooling: Sequence[str], *, normalize: bool
+    tokens: Tensor,
+    counts: Tensor,
+    pooling: Sequence[str],
+    *,
+    normalize: bool,
+    dense: nn.Module | None = None,
 ) -> Tensor:
-    """Return the vectors of texts as sentence-transformers' modules Pooling and Normalize do."""
+    """Return the vectors of texts as sentence-transformers' modules Pooling, Dense (where there
+    is one) and Normalize do."""
     vectors = [text_pooling.NAMED[name](tokens, counts) for name in pooling]
     vector = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=1)
+    if dense is not None:
+        vector = dense(vector)
     return functional.normalize(vector, dim=1) if normalize else vector
 
 

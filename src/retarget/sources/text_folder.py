@@ -1,5 +1,6 @@
 """What the files beside a text model say: its tokenizer, and how its makers read texts with it."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +21,11 @@ _VOCABULARIES = (
 _BESIDE = (TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json", "config.json")
 MODULES = "modules.json"
 SENTENCE = "sentence_bert_config.json"
+DENSE = "model.safetensors"  # of a module's folder
 MAX_LENGTH = 1_000_000  # what claims more claims to be without bound
+# Modules that come before the pooling or change nothing when texts are only read.
+_HARMLESS = ("Transformer", "Dropout")
+_TORCH = re.compile(r"^torch\.nn\.(modules\.\w+\.)?(?=\w+$)")
 _LEGACY = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -106,8 +111,9 @@ def _reading(files: Files) -> dict[str, Any]:
     if length is None and files.has(TOKENIZER_CONFIG):
         length = read_json(files.path(TOKENIZER_CONFIG)).get("model_max_length")
     known = type(length) is int and 1 <= length <= MAX_LENGTH
-    pooling, normalize = _modules(files)
+    pooling, dense, normalize = _modules(files)
     return {
+        **({"dense": [_dense(files, path) for path in dense]} if dense else {}),
         "length": length if known else None,
         "pooling": pooling,
         "normalize": normalize,
@@ -115,17 +121,62 @@ def _reading(files: Files) -> dict[str, Any]:
     }
 
 
-def _modules(files: Files) -> tuple[list[str], bool]:
-    """Return the ways of pooling, and whether vectors get length 1. Other modules behind the
-    pooling, such as Dense, are left out."""
+def _modules(files: Files) -> tuple[list[str], list[str], bool]:
+    """Return the ways of pooling, the folders of the dense layers behind it, and whether vectors
+    get length 1 at the end. Raises `SourceError` for other modules, and another order."""
     pooling: list[str] = []
+    dense: list[str] = []
     normalize = False
-    for module in read_list(files):
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind == "Pooling":
-            pooling = _pooling(read_json(files.path(f"{module.get('path', '')}/config.json")))
-        normalize = normalize or kind == "Normalize"
-    return pooling, normalize
+    known = [m for m in read_list(files) if _kind(m) not in _HARMLESS]
+    for place, module in enumerate(known):
+        kind, path = _kind(module), str(module.get("path", ""))
+        if kind == "Pooling" and not place:
+            pooling = _pooling(read_json(files.path(f"{path}/config.json")))
+        elif kind == "Dense" and place and not normalize:
+            dense.append(path)
+        elif kind == "Normalize" and place:
+            normalize = True
+        else:
+            raise SourceError(
+                f"{files.uri} is read by a module {printable(kind or '?')} where it stands in "
+                f"{MODULES}, which can't be done here: known are Transformer, Pooling, Dense and "
+                f"Normalize, in this order. Without {MODULES} it is read as a plain model."
+            )
+    return pooling, dense, normalize
+
+
+def _kind(module: Mapping[str, Any]) -> str:
+    return str(module.get("type", "")).rpartition(".")[2]
+
+
+def _dense(files: Files, path: str) -> dict[str, Any]:
+    """Return what a module's folder says of its dense layer: `dense.DenseShape`."""
+    told = read_json(files.path(f"{path}/config.json"))
+    vector = ("sentence_embedding", None)
+    inside = [told.get(f"module_{end}_name") for end in ("input", "output")]
+    activation = told.get("activation_function", "torch.nn.Tanh")
+    if any(name not in vector for name in inside) or not isinstance(activation, str):
+        raise SourceError(f"The dense layer {printable(path)} of {files.uri} reads no vectors.")
+    return {
+        "inputs": told.get("in_features"),
+        "outputs": told.get("out_features"),
+        "bias": told.get("bias", True),
+        "activation": _TORCH.sub("", activation),
+        "residual": told.get("use_residual", False),
+    }
+
+
+def dense_files(files: Files) -> list[Path]:
+    """Return the files of weights of the dense layers behind the pooling, in order. Raises
+    `SourceError`."""
+    _, dense, _ = _modules(files)
+    for path in dense:
+        if not files.has(f"{path}/{DENSE}"):
+            raise SourceError(
+                f"{files.uri} has no {printable(path)}/{DENSE}. Only safetensors are read; save "
+                "it again with sentence-transformers' `save_pretrained(FOLDER)`."
+            )
+    return [files.path(f"{path}/{DENSE}") for path in dense]
 
 
 def read_list(files: Files) -> list[dict[str, Any]]:
