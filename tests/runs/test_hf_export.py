@@ -1,5 +1,8 @@
 """What is exported opens as transformers' own pipelines, and says what the model says."""
 
+import json
+import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +154,25 @@ def test_a_trained_tagger_is_said_by_the_pipeline(
     for one, own in found:
         assert one["entity"] == classes[own.argmax()]
         assert one["score"] == pytest.approx(own.max(), abs=1e-4)
+
+
+def test_a_prompt_goes_with_a_graph_and_into_no_pipeline(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path
+) -> None:
+    folder = tmp_path / "prompted"
+    shutil.copytree(text_folder("bert").removeprefix("file:"), folder)
+    told = {"prompts": {"q": "the dog: "}, "default_prompt_name": "q"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(told))
+    source = resolve(f"file:{folder}")
+    encoder = source.load()
+    model = heads_on("classification", "cls", [encoder], [(0, ("hidden_states.2",), "a")])
+    with pytest.raises(UsageError, match="prompt 'the dog: '"):
+        export_huggingface(model, [source], tmp_path / "out")
+    made = export_model(model, [source], tmp_path / "graph", "onnx")
+    predict = runpy.run_path(str(made.folder / "example.py"))["predict"]
+    expected, _ = model_says(model, [encoder], TEXTS)
+    for text, own in zip(TEXTS, expected, strict=True):
+        np.testing.assert_allclose([predict(text)[c] for c in model.classes], own, atol=1e-4)
 
 
 def test_a_mean_of_kinds_is_refused_with_what_to_fit_instead(

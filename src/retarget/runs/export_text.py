@@ -118,8 +118,11 @@ def _readers(
     encoders: Sequence[TextEncoder], *, tagging: bool
 ) -> tuple[list[int], tuple[Reader, ...]]:
     """Return the number of the reader of each encoder, and the readers. Encoders with equal
-    tokenizers and lengths share one."""
-    told = [(type(e.tokenizer), e.tokenizer.to_json(), e.length, e.pad) for e in encoders]
+    tokenizers, prompts and lengths share one."""
+    told = [
+        (type(e.tokenizer), e.tokenizer.to_json(), e.length, e.pad, e.preprocessing().get("prompt"))
+        for e in encoders
+    ]
     different = [t for i, t in enumerate(told) if t not in told[:i]]
     if tagging and len(different) > 1:
         raise StoreError(

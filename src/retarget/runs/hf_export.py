@@ -127,6 +127,11 @@ def _expressible(model: TransferModel, sources: Sequence[Source]) -> tuple[HfTex
         told += ", normalized" if reading.normalize else ""
     else:
         first, told = model.pooling == "cls", f"its head reads the {model.pooling} of the pieces"
+    if encoder.reading.prompt:
+        raise UsageError(
+            f"{sources[0].uri} reads every text behind its makers' prompt "
+            f"{encoder.reading.prompt!r}, which a pipeline would leave out; use --format onnx."
+        )
     if not first or not encoder.tokenizer.begins:
         raise _refusal(told, wanted)
     return encoder, member

@@ -32,6 +32,7 @@ class Reading:
         normalize: whether the vector of a text has length 1.
         lowercase: whether texts are lowercased first.
         dense: layers that what was pooled goes through, one behind the other.
+        prompt: what is put before every text.
     """
 
     length: int | None = None
@@ -39,11 +40,13 @@ class Reading:
     normalize: bool = False
     lowercase: bool = False
     dense: tuple[DenseShape, ...] = ()
+    prompt: str = ""
 
     def record(self) -> dict[str, Any]:
-        """Return it, JSON-able. `dense` is only there where there is some."""
+        """Return it, JSON-able. `dense` and `prompt` are only there where there are some."""
         return {
             **({"dense": [shape.record() for shape in self.dense]} if self.dense else {}),
+            **({"prompt": self.prompt} if self.prompt else {}),
             "length": self.length,
             "pooling": list(self.pooling),
             "normalize": self.normalize,
@@ -54,10 +57,10 @@ class Reading:
     def from_record(cls, record: Any) -> "Reading":
         """Return what `record()` described. Raises `SourceError`."""
         names = ("length", "pooling", "normalize", "lowercase")
-        if not isinstance(record, dict) or set(record) - {"dense"} != set(names):
+        if not isinstance(record, dict) or set(record) - {"dense", "prompt"} != set(names):
             raise SourceError(f"How texts are read is said by {', '.join(names)}, all of them.")
         length, pooling, normalize, lowercase = (record[name] for name in names)
-        dense = record.get("dense", [])
+        dense, prompt = record.get("dense", []), record.get("prompt", "")
         good = (
             (length is None or (type(length) is int and length >= 1))
             and isinstance(pooling, list)
@@ -65,6 +68,7 @@ class Reading:
             and isinstance(normalize, bool)
             and isinstance(lowercase, bool)
             and isinstance(dense, list)
+            and isinstance(prompt, str)
         )
         if not good:
             raise SourceError(
@@ -72,7 +76,7 @@ class Reading:
                 f"{', '.join(NAMED)}, the others are true or false."
             )
         shapes = tuple(map(DenseShape.from_record, dense))
-        return cls(length, tuple(pooling), normalize, lowercase, shapes)
+        return cls(length, tuple(pooling), normalize, lowercase, shapes, prompt)
 
 
 class HfText(TextEncoder):
@@ -197,10 +201,11 @@ class HfText(TextEncoder):
     def preprocessing(self) -> Mapping[str, Any]:
         """Return how texts are read, JSON-able: `max_tokens` of a window, `lowercase`,
         `vocabulary` (pieces known), and the `pooling` and `normalize` of the layer `pooled`, with
-        its `dense` layers between these where there are some."""
+        its `dense` layers between these where there are some; the `prompt` before every text."""
         dense = [shape.record() for shape in self.reading.dense]
         return {
             **({"dense": dense} if dense else {}),
+            **({"prompt": self.reading.prompt} if self.reading.prompt else {}),
             "max_tokens": self.length,
             "lowercase": self.tokenizer.lowercases,
             "vocabulary": self.tokenizer.size,
@@ -233,7 +238,8 @@ def build_text(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> HfT
     if blueprint.side:
         raise SourceError("texts have no size in pixels")
     reading = Reading.from_record(blueprint.arguments.get("reading"))
-    tokenizer = TextTokenizer(blueprint.arguments["tokenizer"], lowercase=reading.lowercase)
+    text, lower = blueprint.arguments["tokenizer"], reading.lowercase
+    tokenizer = TextTokenizer(text, lowercase=lower, prompt=reading.prompt)
     own, behind = apart(weights, bool(reading.dense))
     model = filled_model(blueprint, own)
     dense = dense_layers(reading.dense, behind)

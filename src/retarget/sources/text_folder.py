@@ -20,8 +20,10 @@ _VOCABULARIES = (
 )  # fmt: skip
 _BESIDE = (TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json", "config.json")
 MODULES = "modules.json"
+PROMPTS = "config_sentence_transformers.json"
 SENTENCE = "sentence_bert_config.json"
 DENSE = "model.safetensors"  # of a module's folder
+_MOST_PROMPT = 1_000
 MAX_LENGTH = 1_000_000  # what claims more claims to be without bound
 # Modules that come before the pooling or change nothing when texts are only read.
 _HARMLESS = ("Transformer", "Dropout")
@@ -112,13 +114,30 @@ def _reading(files: Files) -> dict[str, Any]:
         length = read_json(files.path(TOKENIZER_CONFIG)).get("model_max_length")
     known = type(length) is int and 1 <= length <= MAX_LENGTH
     pooling, dense, normalize = _modules(files)
+    prompt = _prompt(files)
     return {
+        **({"prompt": prompt} if prompt else {}),
         **({"dense": [_dense(files, path) for path in dense]} if dense else {}),
         "length": length if known else None,
         "pooling": pooling,
         "normalize": normalize,
         "lowercase": told.get("do_lower_case") is True,
     }
+
+
+def _prompt(files: Files) -> str:
+    """Return what the makers put before every text that they say nothing else of."""
+    told = read_json(files.path(PROMPTS)) if files.has(PROMPTS) else {}
+    name, prompts = told.get("default_prompt_name"), told.get("prompts")
+    if name is None:
+        return ""
+    prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
+    if not isinstance(prompt, str) or len(prompt) > _MOST_PROMPT:
+        raise SourceError(
+            f"{files.uri} names a prompt {printable(str(name), 40)} in {PROMPTS} that is not there "
+            f"as a text of at most {_MOST_PROMPT:,} characters. Remove the name, or add the prompt."
+        )
+    return prompt
 
 
 def _modules(files: Files) -> tuple[list[str], list[str], bool]:
@@ -131,7 +150,13 @@ def _modules(files: Files) -> tuple[list[str], list[str], bool]:
     for place, module in enumerate(known):
         kind, path = _kind(module), str(module.get("path", ""))
         if kind == "Pooling" and not place:
-            pooling = _pooling(read_json(files.path(f"{path}/config.json")))
+            told = read_json(files.path(f"{path}/config.json"))
+            pooling = _pooling(told)
+            if told.get("include_prompt") is False and _prompt(files):
+                raise SourceError(
+                    f"{files.uri} puts a prompt before every text and leaves its pieces out of the "
+                    f"pooling, which can't be done here. Without {PROMPTS} it is read without."
+                )
         elif kind == "Dense" and place and not normalize:
             dense.append(path)
         elif kind == "Normalize" and place:

@@ -57,15 +57,20 @@ class TextTokenizer:
     Attributes:
         size: one more than the largest id that it gives.
         begins: whether a text begins with a piece that is no part of it, such as `[CLS]`.
+        prompt: what is put before a text, or the first of a pair. Texts with words are read
+            without: their words would have other places.
     """
 
-    def __init__(self, text: str, *, lowercase: bool = False, special: bool = True) -> None:
+    def __init__(
+        self, text: str, *, lowercase: bool = False, special: bool = True, prompt: str = ""
+    ) -> None:
         """Read the JSON; `lowercase` text before anything else, add `special` pieces around it.
 
         Raises `SourceError` for anything but a tokenizer's JSON.
         """
         self._tokenizer = _tokenizer(text)
         self._special = special
+        self.prompt = prompt
         if lowercase:
             _lower_first(self._tokenizer)
         empty, pair = self.pieces(""), self.pieces(("a", "b"))
@@ -90,10 +95,10 @@ class TextTokenizer:
         Half surrogates, which no text should hold, are read as U+FFFD.
         """
         if isinstance(raw, str):
-            return self._of(self._encode(raw))
+            return self._of(self._encode(self.prompt + raw))
         if isinstance(raw, tuple):
             first, second = raw
-            return self._of(self._encode(first, second))
+            return self._of(self._encode(self.prompt + first, second))
         return self._with_words(raw.text, raw.words)
 
     def _encode(self, *texts: str, special: bool | None = None) -> Any:
