@@ -12,6 +12,7 @@ from torch.nn import functional
 from retarget.core.errors import SourceError
 from retarget.core.types import Pooling
 from retarget.sources import text_pooling
+from retarget.sources.apart import taken_apart
 from retarget.sources.encoder import Encoder, Layer, Split
 from retarget.sources.taps import LAST
 from retarget.sources.tokenizing import Tokenizes
@@ -127,10 +128,22 @@ class TextEncoder(Encoder):
         `pooled` is the vector that the model's makers read, under every other pooling than
         `first+last` and `words`; of words it is the final tokens' mean.
         """
-        return self.pooled_of(batch, pooling, [k.name for k in self.layers])
+        return self._pooled(batch, pooling, [k.name for k in self.layers])
 
     def pooled_of(self, batch: Tensor, pooling: Pooling, names: Sequence[str]) -> dict[str, Tensor]:
-        """Return the layers of those names, as `pooled` does, without pooling the others."""
+        """Return the layers of those names, as `pooled` does, without pooling the others.
+
+        Texts of different length go through the model apart where that is less work.
+        """
+        if pooling == "tokens":
+            return self._pooled(batch, pooling, names)
+        # A word's place is its number, whatever pieces it has.
+        read = batch[:, :, 1].cumsum(dim=1).argmax(dim=1) + 1
+        used = torch.maximum(read, batch[:, :, 4].amax(dim=1)).tolist()
+        lengths = [min(padded_length(n, self.length), batch.shape[1]) for n in used]
+        return taken_apart(batch, lengths, lambda part: self._pooled(part, pooling, names))
+
+    def _pooled(self, batch: Tensor, pooling: Pooling, names: Sequence[str]) -> dict[str, Tensor]:
         states, counts = self._joined(batch)
         return {name: self._pool(name, states, counts, batch, pooling) for name in names}
 
