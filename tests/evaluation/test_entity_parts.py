@@ -127,7 +127,7 @@ def test_calibration_is_of_words_with_sequences_as_units():
     found = evaluate(**given).calibration
     assert found is not None
     assert sum(one.examples for one in found.bins) == len(given["targets"])
-    assert found.after.how.endswith("over sequences")
+    assert found.after.how.endswith("over sentences")
 
 
 def test_gain_is_paired_over_sequences():
@@ -144,7 +144,7 @@ def test_gain_is_paired_over_sequences():
     value = evaluate(**given).metrics["entity_f1"].value
     assert found.value == pytest.approx(value)
     assert found.denominator_score == 0.0
-    assert found.how.endswith("over sequences")
+    assert found.how.endswith("over sentences")
     assert 0 < found.low < found.value < found.high
 
 

@@ -131,7 +131,7 @@ def test_sequences_are_what_varies_and_groups_hold_them_together():
         sequences=sequences,
         groups=np.where(sequences < 36, sequences // 9, -1).astype(str),
     )
-    assert alone.how.endswith("over sequences")
+    assert alone.how.endswith("over sentences")
     assert grouped.how.endswith("over groups")
     assert grouped.high - grouped.low > alone.high - alone.low
     nameless = np.full(len(targets), "")

@@ -52,7 +52,7 @@ def _words(texts: Sequence[str]) -> tuple[Carrying, ...]:
 
 
 def _estimate(value: float, half: float = 0.06) -> Estimate:
-    return Estimate(value, value - half, min(1.0, value + half), "score, jackknife over sequences")
+    return Estimate(value, value - half, min(1.0, value + half), "score, jackknife over sentences")
 
 
 def _types() -> tuple[Part, ...]:

@@ -117,7 +117,7 @@ def calibration(
     An example's confidence is the probability of the most probable class. The bins are those of
     the calibration error, of equal width; empty ones are left out. Multilabel: every label of
     every example is a decision of its own, between present and absent. Tagging: every word is one,
-    between tags, and intervals are over sequences where there are no groups.
+    between tags, and intervals are over sentences where there are no groups.
 
     Args:
         kind: classification, tagging or multilabel.

@@ -144,6 +144,6 @@ def _how(method: str, one: Metric, sample: Sample, groups: IntArray) -> str:
     units = int(groups.max()) + 1
     over = " over groups" if units < sample.independent else ""
     if sample.sequences is not None and not over:
-        over = " over sequences"
+        over = " over sentences"
     within = one.statistic.within_folds and sample.folds is not None
     return method + over + (", within folds" if within else "")
