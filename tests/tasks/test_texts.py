@@ -22,6 +22,45 @@ def test_a_text_is_the_same_in_any_encoding(encoding: str, tmp_path: Path) -> No
     assert identify_text(path) == identify_text("Schöne Grüße\nan alle")
 
 
+ROWS = {
+    "Latin": "text,label\nGood – very good,a\nŻółć is bad,b\n",
+    "Cyrillic": "text,label\nОчень хорошо,a\nЏер и Њива,b\nплохо,a\n",
+    "Chinese": "text,label\n" + "".join(f"上一个字很好{i},a\n" for i in range(9)),
+    "Gujarati": "text,label\nસારું છે,a\nખરાબ છે,b\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("script", ROWS)
+def test_utf_16_without_its_mark_is_known(script: str, encoding: str, tmp_path: Path) -> None:
+    text = ROWS[script]
+    decoded = decode(text.encode(encoding))
+    assert (decoded.text, decoded.encoding, decoded.bad) == (text, "UTF-16", ())
+    (tmp_path / "x.csv").write_bytes(text.encode(encoding))
+    (tmp_path / "y.csv").write_bytes(text.encode())
+    found, expected = open_task(tmp_path / "x.csv"), open_task(tmp_path / "y.csv")
+    assert found.examples.inputs["text"] == expected.examples.inputs["text"]
+    assert found.problems == ()
+
+
+def test_spans_are_read_in_utf_16_too(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": "Anna ran", "label": [[0, 4, "who"]]}) for _ in range(3)]
+    for name, encoding in (("x", "utf-16-le"), ("y", "utf-16")):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_bytes("\n".join(lines).encode(encoding))
+        assert open_task(path).classes == ("who",)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(min_size=4, max_size=200), st.lists(st.integers(0, 200), max_size=2))
+def test_one_or_two_nul_bytes_make_no_utf_16(text: str, places: list[int]) -> None:
+    data = bytearray(text.replace("\0", "").encode("utf-8", "replace") + b"and more of it\n")
+    for place in places:
+        data.insert(min(place, len(data)), 0)
+    if not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        assert decode(bytes(data)).encoding == "UTF-8"
+
+
 def test_bad_bytes_spoil_their_line_only() -> None:
     decoded = decode("grün\n".encode() + b"gr\xfcn\n" + "grün".encode())
     assert (decoded.text, decoded.bad) == ("grün\ngrün\ngrün", (2,))

@@ -12,7 +12,7 @@ from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.tables import read_lines, read_table
 from retarget.tasks.targets import as_spans, is_missing
 from retarget.tasks.task import Problem
-from retarget.tasks.texts import as_text
+from retarget.tasks.texts import as_text, decode
 from retarget.tasks.tree import readable
 
 _SUFFIXES = frozenset({".jsonl", ".ndjson"})
@@ -132,7 +132,7 @@ class LabelStudioReader(Reader):
 def _head(path: Path) -> str:
     try:
         with path.open("rb") as stream:
-            return stream.read(_PEEKED).decode("utf-8", "replace").removeprefix("\ufeff")
+            return decode(stream.read(_PEEKED)).text
     except OSError:
         return ""
 

@@ -1,6 +1,5 @@
 """Tables from files: CSV, TSV, JSON lines and Parquet, with what is wrong in them named."""
 
-import codecs
 import csv
 import io
 import json
@@ -12,11 +11,10 @@ from typing import Any
 from retarget.core.errors import DataError
 from retarget.core.text import count, listed, printable
 from retarget.tasks.task import Problem
-from retarget.tasks.texts import MOST_CHARACTERS, decode, told_encoding
+from retarget.tasks.texts import MOST_CHARACTERS, decode, told_encoding, utf16_of
 
 _DELIMITERS = (",", ";", "\t")
 _MOST_SHOWN = 3
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PEEKED = 1 << 20
 # A cell may hold a text that is left out for its length; a table can only be refused as a whole.
 _LONGEST_CELL = 4 * MOST_CHARACTERS
@@ -81,7 +79,7 @@ def peek_columns(path: Path) -> tuple[str, ...]:
 def _decoded(data: bytes, path: Path) -> tuple[str, list[Problem]]:
     head = data[:1024]
     # A NUL here and there spoils a row; one in twenty bytes or more is another kind of file.
-    if not data.startswith(_UTF16) and head.count(b"\0") * 20 > len(head):
+    if utf16_of(data) is None and head.count(b"\0") * 20 > len(head):
         raise DataError(
             f"{_shown(path)} is not text: it holds NUL bytes. Save the table as CSV in UTF-8."
         )

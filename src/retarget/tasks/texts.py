@@ -28,6 +28,8 @@ _MOST_BYTES = 4 * MOST_CHARACTERS + 4
 _REPLACED = "\ufffd"
 _BYTE_ORDER = "\ufeff"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LOOKED_AT = 1 << 16  # bytes, an even number
+_FEWEST_UNITS, _FEWEST_LINES = 4, 3
 _SURROGATES = dict.fromkeys(range(55296, 57344), _REPLACED)
 
 
@@ -41,16 +43,16 @@ class Decoded:
 
 
 def decode(data: bytes) -> Decoded:
-    """Return bytes as text: UTF-16 where they begin with its mark, else UTF-8.
+    """Return bytes as text: UTF-16 where `utf16_of` says so, else UTF-8.
 
     A line that is not UTF-8 is read as Windows-1252, line by line, so that a few bad bytes don't
     spoil the rest; what neither knows becomes U+FFFD. Bad pairs of UTF-16 do so too.
     """
-    if data.startswith(_UTF16):
+    if encoding := utf16_of(data):
         try:
-            return Decoded(data.decode("utf-16"), "UTF-16")
+            return Decoded(data.decode(encoding), "UTF-16")
         except UnicodeDecodeError:
-            text = data.decode("utf-16", "replace")
+            text = data.decode(encoding, "replace")
             lines = text.split("\n")
             bad = tuple(i for i, line in enumerate(lines, start=1) if _REPLACED in line)
             return Decoded(text, "UTF-16", bad)
@@ -59,6 +61,30 @@ def decode(data: bytes) -> Decoded:
         return Decoded(data.decode("utf-8"))
     except UnicodeDecodeError:
         return _line_by_line(data)
+
+
+def utf16_of(data: bytes) -> str | None:
+    """Return the codec of bytes that are UTF-16, `None` for all others.
+
+    They begin with its mark; or there are NULs in three quarters of the first pairs of bytes, all
+    on the same side, as of Latin letters; or at least three ends of lines are pairs with a NUL, and
+    as many as all other bytes of their number.
+    """
+    if data.startswith(_UTF16):
+        return "utf-16"
+    head = data[:_LOOKED_AT]
+    units = len(head) // 2
+    if len(head) % 2 or units < _FEWEST_UNITS or b"\0" not in head:
+        return None
+    first, second = head[::2], head[1::2]
+    for codec, high, low in (("utf-16-le", second, first), ("utf-16-be", first, second)):
+        nul = high.count(0)
+        if 4 * nul >= 3 * units and not low.count(0):
+            return codec
+        ends = sum(pair == (0, 10) for pair in zip(high, low, strict=True))
+        if ends >= _FEWEST_LINES and 2 * ends >= head.count(10):
+            return codec
+    return None
 
 
 def _line_by_line(data: bytes) -> Decoded:
