@@ -1,12 +1,14 @@
 """Fixtures for every room: a cache of one's own, and the shared data where it is."""
 
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,34 @@ if os.environ.get("CI"):
 TINY = "random:resnet10t"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests at the head of both halves: two workers start with a half each.
+
+    What they leave for the end, to be shared out, is short then. Lines are counted in the first
+    case of a test alone: tracing makes Python 3.11 slower by a third, and the other cases of a
+    test reach next to no other line.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    seen: set[str] = set()
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+        name = item.nodeid.partition("[")[0]
+        if name in seen:
+            item.add_marker("no_cover")
+        seen.add(name)
+
+    def slow(tests: list[pytest.Item]) -> tuple[int, int]:
+        return sum(t.get_closest_marker("slow") is not None for t in tests), len(tests)
+
+    halves: tuple[list[pytest.Item], list[pytest.Item]] = [], []
+    for tests in sorted(files.values(), key=slow, reverse=True):
+        min(halves, key=len).extend(tests)
+    items[:] = [item for half in sorted(halves, key=len, reverse=True) for item in half]
+
+
+_modules_frozen = 0
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the cache at an empty folder, and keep hubs out of reach."""
@@ -27,6 +57,62 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("RETARGET_CACHE", str(cache))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return cache
+
+
+@pytest.fixture(autouse=True)
+def frozen() -> None:
+    """Keep all that was imported out of the garbage collector's way.
+
+    Every training collects garbage to measure its memory: with a million objects of libraries
+    that takes longer than a small training.
+    """
+    global _modules_frozen
+    if len(sys.modules) > _modules_frozen:
+        gc.collect()
+        gc.freeze()
+        _modules_frozen = len(sys.modules) + 50
+
+
+@pytest.fixture(scope="session", autouse=True)
+def verified_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.MonkeyPatch]:
+    """Let runs be verified in the tests' own process: the same check, without new imports.
+
+    A fresh process is what users get; fits that run as programs have it, and tests that ask for
+    `fresh_processes`.
+    """
+    from retarget.core.errors import RetargetError, StoreError
+    from retarget.features.store import FeatureStore
+    from retarget.runs.verify import FreshProcess, predictions_of
+    from retarget.tasks.modalities import keep
+
+    def predict(
+        self: FreshProcess, model: Path, modality: Any, references: Sequence[Any], *_: object
+    ) -> Any:
+        folder = tmp_path_factory.mktemp("verified")
+        inputs = [keep(modality, r, folder / str(i)) for i, r in enumerate(references)]
+        with pytest.MonkeyPatch.context() as here:
+            here.setenv("RETARGET_CACHE", str(folder / "cache"))
+            try:
+                return predictions_of(model, inputs, FeatureStore())
+            except RetargetError as error:
+                raise StoreError(f"The saved model can't be read: {error}") from error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FreshProcess, "start", lambda self: None)
+        patch.setattr(FreshProcess, "predict", predict)
+        yield patch
+
+
+@pytest.fixture
+def fresh_processes(verified_here: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let runs be verified in a fresh process, as users have it."""
+    from retarget.runs.verify import FreshProcess
+
+    patched = FreshProcess.start, FreshProcess.predict
+    verified_here.undo()
+    yield
+    verified_here.setattr(FreshProcess, "start", patched[0])
+    verified_here.setattr(FreshProcess, "predict", patched[1])
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,32 @@ ASKED: dict[str, Any] = {
     "baselines": ["majority", "small-cnn"],
     "learning_curve": False,
 }
+
+
+LONG: dict[str, Any] = {
+    "sources": ["small:"],
+    "methods": [{"name": "finetune", "epochs": 8, "batch_statistics": False}],
+    "baselines": ["majority"],
+    "robustness": False,
+    "learning_curve": False,
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, draw_pictures: Callable[..., Path]) -> Path:
+    """Return a folder of few pictures: what is shown here needs a training, not a good one."""
+    folder = tmp_path_factory.mktemp("few") / "pictures"
+    draw_pictures(folder, "train", 8, seed=1)
+    return draw_pictures(folder, "test", 4, seed=2)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> rt.Run:
+    """Return the run that `LONG` asks for, as one process makes it that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RETARGET_CACHE", str(folder / "cache"))
+        return rt.fit(pictures, out=str(folder / "run"), **LONG)
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +160,11 @@ def test_labels_that_judge_change_no_choice(
     judging = examples.splits == "test"
     wrong = np.where(judging, 1 - examples.targets, examples.targets)
     canary = replace(task, examples=replace(examples, targets=wrong))
-    changed = rt.fit(canary, out=str(tmp_path / "run"), **{**ASKED, "robustness": False}).record
+    asked = {**ASKED, "robustness": False, "baselines": ["majority"]}
+    changed = rt.fit(canary, out=str(tmp_path / "run"), **asked).record
     usual = trained.record
-    told = [(t.method, t.loss, t.score) for t in usual.trials]
-    assert [(t.method, t.loss, t.score) for t in changed.trials] == told
+    found = [(t.method, t.loss, t.score) for t in usual.trials]
+    assert [(t.method, t.loss, t.score) for t in changed.trials] == found
     assert changed.chosen.why == usual.chosen.why
     assert changed.test != usual.test
 
@@ -163,12 +191,12 @@ def test_few_labels_are_cross_fitted_and_judge_each_once(pictures: Path, tmp_pat
 def test_the_command_line_asks_for_the_same(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = [
+    words = [
         "fit", str(pictures), "--source", "small:", "--method", "finetune,small-cnn", "--epochs",
         "1", "--lr", "1e-3", "--from", "2", "--time", "5m", "--no-robustness", "--baseline",
         "majority", "--no-learning-curve", "--out", str(tmp_path / "run"), "--json",
     ]  # fmt: skip
-    assert command(told) == 0
+    assert command(words) == 0
     record = json.loads(capsys.readouterr().out)
     config = FitConfig.model_validate(record["config"])
     assert (config.epochs, config.lr, config.from_layer, config.time) == (1, 1e-3, "2", 300.0)
@@ -244,19 +272,10 @@ def test_mixes_are_told_from_kinds_by_their_names() -> None:
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_does(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: rt.Run, pictures: Path, tmp_path: Path
 ) -> None:
-    asked: dict[str, Any] = {
-        "sources": ["small:"],
-        "methods": [{"name": "finetune", "epochs": 2, "batch_statistics": False}],
-        "baselines": ["majority"],
-        "robustness": False,
-        "learning_curve": False,
-    }
-    monkeypatch.setenv("RETARGET_CACHE", str(tmp_path / "cache-of-one"))
-    alone = rt.fit(pictures, out=str(tmp_path / "one"), **asked).record
-    config = tmp_path / "run.yaml"
-    config.write_text(yaml.safe_dump({**asked, "data": str(pictures)}), encoding="utf-8")
+    alone = undisturbed.record
+    config = told(tmp_path, pictures, LONG)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     launched = [
@@ -265,10 +284,10 @@ def test_two_processes_find_what_one_does(
         *("--out", str(tmp_path / "two"), "--json"),
     ]
     done = started(tmp_path / "cache-of-two", launched, ACCELERATE_USE_CPU="true")
-    told, complaint = done.communicate()
+    shown, complaint = done.communicate()
     assert done.returncode == 0, complaint
     shared = rt.load_run(tmp_path / "two").record
-    assert json.loads(told)["run"] == str(tmp_path / "two")
+    assert json.loads(shown)["run"] == str(tmp_path / "two")
     for one, two in zip(alone.trials, shared.trials, strict=True):
         assert two.method == one.method
         assert two.loss == pytest.approx(one.loss, abs=1e-4)
@@ -279,6 +298,13 @@ def test_two_processes_find_what_one_does(
         )
     for name, estimate in alone.test.metrics.items():
         assert shared.test.metrics[name].value == pytest.approx(estimate.value, abs=1e-3), name
+
+
+def told(folder: Path, pictures: Path, asked: dict[str, Any]) -> Path:
+    """Write a configuration to a file."""
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump({**asked, "data": str(pictures)}), encoding="utf-8")
+    return path
 
 
 def started(cache: Path, words: list[str], **more: str) -> "subprocess.Popen[str]":
@@ -292,15 +318,6 @@ def started(cache: Path, words: list[str], **more: str) -> "subprocess.Popen[str
     )
 
 
-def fitting(pictures: Path, out: Path, epochs: int) -> list[str]:
-    """Return the words of a fit that trains for long."""
-    return [
-        *("-m", "retarget", "fit", str(pictures), "--source", "small:", "--method", "finetune"),
-        *("--epochs", str(epochs), "--baseline", "majority", "--no-robustness"),
-        *("--no-learning-curve", "--out", str(out), "--json"),
-    ]
-
-
 def wait_for_training(cache: Path, process: "subprocess.Popen[str]") -> None:
     """Wait until a checkpoint is there."""
     end = time.monotonic() + 120
@@ -312,48 +329,46 @@ def wait_for_training(cache: Path, process: "subprocess.Popen[str]") -> None:
 
 @pytest.mark.slow
 def test_a_training_killed_at_any_moment_ends_in_the_same_numbers(
-    pictures: Path, tmp_path: Path
+    undisturbed: rt.Run, pictures: Path, tmp_path: Path
 ) -> None:
-    undisturbed = started(tmp_path / "one", fitting(pictures, tmp_path / "run-one", 16))
-    expected, complaint = undisturbed.communicate()
-    assert undisturbed.returncode == 0, complaint
-    first = started(tmp_path / "two", fitting(pictures, tmp_path / "run-two", 16))
-    wait_for_training(tmp_path / "two", first)
+    words = ["-m", "retarget", "fit", "--config", str(told(tmp_path, pictures, LONG))]
+    words += ["--out", str(tmp_path / "run"), "--json"]
+    first = started(tmp_path / "cache", words)
+    wait_for_training(tmp_path / "cache", first)
     time.sleep(float(np.random.default_rng().uniform(0.0, 0.5)))
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    if not (tmp_path / "run-two").exists():
-        again = started(tmp_path / "two", fitting(pictures, tmp_path / "run-two", 16))
+    if not (tmp_path / "run").exists():
+        again = started(tmp_path / "cache", words)
         _, complaint = again.communicate()
         assert again.returncode == 0, complaint
-    found = rt.load_run(tmp_path / "run-two").record.as_json()
+    found, expected = rt.load_run(tmp_path / "run").record, undisturbed.record
     for name in ("test", "gain", "verdict"):
-        assert found[name] == json.loads(expected)[name]
+        assert found.as_json()[name] == expected.as_json()[name]
 
 
 @pytest.mark.slow
 def test_the_best_so_far_is_kept_and_judged_where_somebody_ends_a_training(
     pictures: Path, tmp_path: Path
 ) -> None:
-    config = tmp_path / "run.yaml"
     method = {"name": "finetune", "epochs": 50_000, "patience": 50_000, "refit": False}
-    config.write_text(yaml.safe_dump({"methods": [method]}), encoding="utf-8")
-    words = fitting(pictures, tmp_path / "run", 50_000)
-    del words[words.index("--method") : words.index("--method") + 4]
-    process = started(tmp_path / "cache", [*words, "--config", str(config)])
+    config = told(tmp_path, pictures, {**LONG, "methods": [method]})
+    words = ["-m", "retarget", "fit", "--config", str(config), "--out", str(tmp_path / "run")]
+    process = started(tmp_path / "cache", [*words, "--json"])
     wait_for_training(tmp_path / "cache", process)
     process.send_signal(signal.SIGINT)
-    told, complaint = process.communicate()
+    shown, complaint = process.communicate()
     assert process.returncode == 0, complaint
-    record = json.loads(told)
+    record = json.loads(shown)
     assert any("interrupted" in note for note in record["notes"])
-    assert record["test"]["examples"] == 16
+    assert record["test"]["examples"] == 8
     assert rt.load_run(tmp_path / "run").model.members
 
 
 def test_one_method_alone_is_judged_under_corruption_with_what_its_weights_were_mixed_to(
-    pictures: Path, tmp_path: Path
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("retarget.runs.kinds.SEVERITIES", (2,))
     run = rt.fit(
         str(pictures),
         sources=["small:"],

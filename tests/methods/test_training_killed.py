@@ -54,7 +54,7 @@ def result(key: str) -> tuple[int, Any]:
 @pytest.mark.slow
 def test_killed_at_random_moments_ends_in_the_same_numbers() -> None:
     chance = random.Random(8)
-    for _ in range(4):
+    for _ in range(2):
         process = started("killed")
         assert process.stdout
         assert process.stdout.readline() == "ready\n"

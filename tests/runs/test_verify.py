@@ -7,14 +7,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import retarget as rt
 from retarget.core.errors import StoreError
 from retarget.run import Run
 from retarget.runs.verify import FreshProcess, verify
+
+pytestmark = pytest.mark.usefixtures("fresh_processes")
 
 
 @pytest.fixture
@@ -32,6 +36,24 @@ def test_a_good_model_is_verified_once(small_run: Path, references: list[Path]) 
     with FreshProcess() as fresh:
         assert "before" in verify(model, "image", references, expected, fresh)
         assert fresh._process is None
+
+
+def test_a_fit_on_texts_is_verified_in_a_fresh_process(
+    text_folder: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    texts = [f"{i} {'good' if i % 2 else 'fine'} letters" for i in range(12)]
+    run = rt.fit(
+        rt.open_task(texts, ["even", "odd"] * 6),
+        sources=[text_folder("bert", "mean")],
+        layer="last",
+        method="probe",
+        baselines=["majority"],
+        learning_curve=False,
+        folds=2,
+        out=str(tmp_path / "run"),
+        engine="eager",
+    )
+    assert "a fresh process: 4 predictions equal" in run.record.verified
 
 
 def test_a_model_that_predicts_otherwise_is_refused(
