@@ -3,10 +3,13 @@
 import gc
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +173,49 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
         patch.undo()
 
 
+# A process that has PyTorch ready, and becomes as many as each line of its input asks for.
+FORKS = """
+import json, os, sys
+if sys.platform != "darwin":  # where libraries don't bear a fork
+    import accelerate, torch
+def become(one):
+    os.environ.clear()
+    os.environ.update(one["environment"])
+    for number, path in ((0, os.devnull), (1, os.devnull), (2, one["errors"])):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), number)
+    exec(compile(one["code"], "<together>", "exec"), {"__name__": "__main__"})
+    sys.exit()
+for line in sys.stdin:
+    forks = []
+    for one in json.loads(line):
+        forks.append(os.fork())
+        if not forks[-1]:
+            become(one)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(f, 0)[1]) for f in forks]), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator["subprocess.Popen[str]"]:
+    """The process whose forks run together: importing PyTorch twice a test takes seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORKS],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    yield process
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 @pytest.fixture
-def together(tmp_path: Path) -> Callable[[str], list[dict[str, object]]]:
+def together(
+    tmp_path: Path, forks: "subprocess.Popen[str]"
+) -> Callable[[str], list[dict[str, object]]]:
     """Give a runner of code in two processes of one run, on the CPU.
 
     The code puts what it found into the dictionary `found`; the runner returns both dictionaries,
@@ -181,24 +225,30 @@ def together(tmp_path: Path) -> Callable[[str], list[dict[str, object]]]:
     def run(code: str) -> list[dict[str, object]]:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = str(probe.getsockname()[1])
-        started = []
+        asked = []
         for rank in ("0", "1"):
-            told = tmp_path / f"told-{rank}.json"
-            whole = f"import json\nfound = {{}}\n{code}\njson.dump(found, open({str(told)!r}, 'w'))"
+            told = str(tmp_path / f"told-{rank}.json")
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
             meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-            process = subprocess.Popen(
-                [sys.executable, "-c", whole],
-                env={**os.environ, **place, **meet, "ACCELERATE_USE_CPU": "true"},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            started.append((process, told))
+            one = {
+                "code": f"import json\nfound = {{}}\n{code}\njson.dump(found, open({told!r}, 'w'))",
+                "environment": {**os.environ, **place, **meet, "ACCELERATE_USE_CPU": "true"},
+                "errors": str(tmp_path / f"errors-{rank}.txt"),
+            }
+            asked.append(one)
+        assert forks.stdin
+        assert forks.stdout
+        forks.stdin.write(json.dumps(asked) + "\n")
+        forks.stdin.flush()
+        if not select.select([forks.stdout], [], [], 120)[0]:
+            os.killpg(forks.pid, signal.SIGKILL)
+            raise AssertionError("the processes did not end within 120 seconds")
         results = []
-        for process, told in started:
-            errors = process.communicate(timeout=120)[1]
-            found = json.loads(told.read_text()) if told.is_file() else {}
-            results.append({**found, "status": process.returncode, "errors": errors})
+        for rank, status in enumerate(json.loads(forks.stdout.readline())):
+            answer = tmp_path / f"told-{rank}.json"
+            found = json.loads(answer.read_text()) if answer.is_file() else {}
+            errors = (tmp_path / f"errors-{rank}.txt").read_text()
+            results.append({**found, "status": status, "errors": errors})
         return results
 
     return run

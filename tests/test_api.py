@@ -19,13 +19,15 @@ from retarget.core.errors import DataError, StoreError, UsageError
 TINY = "random:resnet10t"
 
 
-def fit_in(cache: Path, data: Path, out: Path, **more: str) -> "subprocess.Popen[str]":
-    """Start a fit in a process of its own."""
-    arguments = [sys.executable, "-m", "retarget", "fit", str(data), "--out", str(out)]
-    arguments += ["--source", TINY, "--engine", "eager", "--json"]
-    environment = {**os.environ, "RETARGET_CACHE": str(cache), **more}
+def fit_again(run: Path, cache: Path, out: Path) -> "subprocess.Popen[str]":
+    """Start the fit of a run once more, by its own configuration, in a process of its own."""
+    arguments = [sys.executable, "-m", "retarget", "fit", "--config", str(run / "config.yaml")]
     return subprocess.Popen(
-        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*arguments, "--out", str(out), "--json"],
+        env={**os.environ, "RETARGET_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -138,24 +140,6 @@ def test_a_run_compared_with_itself_gains_nothing(small_run: Path) -> None:
         rt.compare([small_run])
 
 
-def test_the_same_configuration_gives_the_same_numbers(
-    small_run: Path, tmp_path: Path, own_cache: Path
-) -> None:
-    arguments = [sys.executable, "-m", "retarget", "fit", "--json"]
-    arguments += ["--config", str(small_run / "config.yaml"), "--out", str(tmp_path / "again")]
-    done = subprocess.run(
-        arguments,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    again, first = json.loads(done.stdout), rt.load_run(small_run).record.as_json()
-    assert again["test"] == first["test"]
-    assert again["gain"] == first["gain"]
-    assert again["chosen"]["source"] == first["chosen"]["source"]
-
-
 def test_arrays_without_a_folder_are_fitted_and_cross_fitted(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     labels = ["dark", "light"] * 10
@@ -249,25 +233,26 @@ def test_inspection_says_why_a_fit_is_not_possible(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fit_killed_at_any_moment_ends_in_the_same_numbers(
-    small_run: Path, tmp_path: Path, pictures: Path
+def test_the_same_configuration_killed_at_any_moment_gives_the_same_numbers(
+    small_run: Path, tmp_path: Path
 ) -> None:
     out, cache, chance = tmp_path / "run", tmp_path / "cache", np.random.default_rng()
-    in_extraction = fit_in(cache, pictures, out)
+    in_extraction = fit_again(small_run, cache, out)
     wait_for_features(cache, in_extraction)
     time.sleep(chance.uniform(0.0, 0.3))
     kill(in_extraction)
     assert not out.exists()
-    anywhere = fit_in(cache, pictures, out)
+    anywhere = fit_again(small_run, cache, out)
     time.sleep(chance.uniform(1.0, 6.0))
     kill(anywhere)
     if not out.exists():
-        last = fit_in(cache, pictures, out)
+        last = fit_again(small_run, cache, out)
         _, complaint = last.communicate()
         assert last.returncode == 0, complaint
     found, undisturbed = (rt.load_run(r).record.as_json() for r in (out, small_run))
     assert found["test"] == undisturbed["test"]
     assert found["gain"] == undisturbed["gain"]
+    assert found["chosen"]["source"] == undisturbed["chosen"]["source"]
 
 
 def wait_for_features(cache: Path, process: "subprocess.Popen[str]") -> None:

@@ -18,8 +18,6 @@ from retarget.core.errors import StoreError
 from retarget.run import Run
 from retarget.runs.verify import FreshProcess, verify
 
-pytestmark = pytest.mark.usefixtures("fresh_processes")
-
 
 @pytest.fixture
 def references(pictures: Path) -> list[Path]:
@@ -27,6 +25,7 @@ def references(pictures: Path) -> list[Path]:
     return sorted((pictures / "test").rglob("*.png"))[:3]
 
 
+@pytest.mark.usefixtures("fresh_processes")
 def test_a_good_model_is_verified_once(small_run: Path, references: list[Path]) -> None:
     expected = Run(small_run).predict(references, engine="eager").values
     model = small_run / "model"
@@ -38,6 +37,7 @@ def test_a_good_model_is_verified_once(small_run: Path, references: list[Path]) 
         assert fresh._process is None
 
 
+@pytest.mark.usefixtures("fresh_processes")
 def test_a_fit_on_texts_is_verified_in_a_fresh_process(
     text_folder: Callable[[str, str], str], tmp_path: Path
 ) -> None:
@@ -68,6 +68,7 @@ def test_a_model_that_predicts_otherwise_is_refused(
         verify(model, "image", references, expected, fresh)
 
 
+@pytest.mark.usefixtures("fresh_processes")
 def test_a_model_that_cannot_be_read_is_refused(
     small_run: Path, references: list[Path], tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_model_that_cannot_be_read_is_refused(
         verify(model, "image", references, np.zeros((3, 2)), fresh)
 
 
+@pytest.mark.usefixtures("fresh_processes")
 def test_modules_in_the_working_folder_are_not_imported(
     small_run: Path, references: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
