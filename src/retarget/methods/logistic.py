@@ -169,7 +169,7 @@ class _Solver:
     def _logits(self, solution: FloatArray) -> FloatArray:
         flat = solution.reshape(-1, solution.shape[2])
         # Measured: quicker in this order, with few columns by a third.
-        logits = np.ascontiguousarray((self.rows @ flat.T).T)
+        logits = np.ascontiguousarray(_product(self.rows, flat.T).T)
         return np.asarray(logits.reshape(*solution.shape[:2], -1))
 
 
@@ -230,8 +230,14 @@ class _History:
 
 def _sums(shares: FloatArray, rows: FloatArray) -> FloatArray:
     """Return the sums of rows (n, r) by shares (B, K, n): (B, K, r)."""
-    flat = shares.reshape(-1, shares.shape[2]) @ rows
+    flat = _product(shares.reshape(-1, shares.shape[2]), rows)
     return np.asarray(flat.reshape(*shares.shape[:2], -1))
+
+
+def _product(a: FloatArray, b: FloatArray) -> FloatArray:
+    # OpenBLAS at times says "invalid" of finite numbers: https://github.com/numpy/numpy/issues/24067
+    with np.errstate(invalid="ignore"):
+        return np.asarray(a @ b)
 
 
 def _chances(logits: FloatArray, present: FloatArray) -> FloatArray:
