@@ -14,7 +14,7 @@ from retarget.methods.model import to_probabilities
 from retarget.methods.tuning import Subject, Tuned, Tuning
 from retarget.selection.candidates import Candidate
 from retarget.selection.select import select, tempered
-from retarget.selection.trials import Evidence, Selection, Trial, luck, told_apart_by
+from retarget.selection.trials import Evidence, Selection, Trial
 from retarget.sources.registry import resolve
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 FROZEN = "frozen"
 MEAN = "mean"
+# A kind that counts less than this in a mean is not worth its part of every prediction.
+LEAST_SHARE = 0.05
+BOOTSTRAPS = 400
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,7 @@ def select_kind(evidence: Evidence, pool: Pool, title: str = "") -> Selection:
     """Choose among frozen features; then train what is asked for, and choose among the kinds.
 
     The source is chosen by frozen features, which costs seconds. Kinds are compared on the rows
-    that judged the trainings. Their plain mean speaks, as the averages of a source do, unless one
-    kind is better by more than luck explains.
+    that judged the trainings, and their mean speaks, in which each counts as `shares_of` has it.
     """
     found = select(evidence, pool.candidates, pool.average)
     if not pool.tunings:
@@ -88,8 +91,15 @@ def select_kind(evidence: Evidence, pool: Pool, title: str = "") -> Selection:
     if len(kinds) == 1:
         (only,) = kinds.values()
         return Selection(only, tuple(trials), "It was the only method asked for.", kinds)
-    mean = _mean_of_kinds(evidence, list(kinds.values()), trials)
-    chosen, why = _choose(evidence, kinds, mean)
+    shares = _shares(evidence, kinds)
+    mean = _mean_of_kinds(
+        evidence, [(kinds[name], share) for name, share in shares.items()], trials
+    )
+    told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    chosen, why = mean, f"Each method counts by its loss on validation: {told}."
+    if len(shares) == 1:
+        (name,) = shares
+        chosen, why = kinds[name], f"No other method came near the loss of {name} on validation."
     return Selection(chosen, (*trials, mean), why, {**kinds, MEAN: mean})
 
 
@@ -145,39 +155,64 @@ def _blank(evidence: Evidence) -> tuple[FloatArray, FloatArray]:
     return np.full((n, outputs), np.nan), np.full(n, np.nan)
 
 
-def _mean_of_kinds(evidence: Evidence, kinds: Sequence[Trial], trials: Sequence[Trial]) -> Trial:
-    """Average the kinds alike, however many members each has."""
+def _shares(evidence: Evidence, kinds: Mapping[str, Trial]) -> dict[str, float]:
+    """Return how much kinds count in their mean, the most first; those of a few hundredths are
+    left out."""
+    judged = np.logical_and.reduce([trial.judged for trial in kinds.values()])
+    losses = np.stack([trial.losses[judged] for trial in kinds.values()])
+    if evidence.labels.kind == "regression":
+        # Of errors that are normal, with the variance that the best leaves.
+        losses = losses / max(2 * float(losses.mean(axis=1).min()), TINY)
+    shares = shares_of(losses, evidence.units[judged])
+    kept = {n: float(s) for n, s in zip(kinds, shares, strict=True) if s >= LEAST_SHARE}
+    total = sum(kept.values())
+    return {n: kept[n] / total for n in sorted(kept, key=kept.__getitem__, reverse=True)}
+
+
+def shares_of(losses: FloatArray, units: IntArray) -> FloatArray:
+    """Return (K,) shares that sum to one, by what each of K cost on the same rows.
+
+    They are in proportion to exp(−units · mean loss), as the probabilities of models are, averaged
+    over Bayesian bootstraps of the units, which spreads them where few rows tell little: pseudo-BMA
+    of Yao, Vehtari, Simpson and Gelman 2018, Using stacking to average Bayesian predictive
+    distributions.
+
+    Args:
+        losses: (K, m) negative log-likelihoods.
+        units: (m,) rows of one unit are not independent of each other.
+    """
+    _, own = np.unique(units, return_inverse=True)
+    sums = np.stack([np.bincount(own, one) for one in losses])
+    sizes = np.bincount(own)
+    drawn = np.random.default_rng(0).dirichlet(np.ones(len(sizes)), BOOTSTRAPS)
+    total = len(sizes) * (drawn @ sums.T) / (drawn @ sizes)[:, None]
+    each = np.exp(total.min(axis=1, keepdims=True) - total)
+    return np.asarray((each / each.sum(axis=1, keepdims=True)).mean(axis=0))
+
+
+def _mean_of_kinds(
+    evidence: Evidence, kinds: Sequence[tuple[Trial, float]], trials: Sequence[Trial]
+) -> Trial:
+    """Average kinds by their shares, however many members each has."""
     alone = {t.candidates[0]: t for t in trials if len(t.candidates) == 1}
-    each = [np.mean([alone[c].predictions for c in k.candidates], axis=0) for k in kinds]
-    mean = np.asarray(np.mean(each, axis=0))
+    each = [np.mean([alone[c].predictions for c in k.candidates], axis=0) for k, _ in kinds]
+    mean = np.average(each, axis=0, weights=[share for _, share in kinds])
     rows = np.flatnonzero(np.isfinite(mean).all(axis=1))
     labels = evidence.labels.take(rows)
     temperature, shown = tempered(labels, mean[rows])
     predictions, losses = _blank(evidence)
     predictions[rows], losses[rows] = shown, example_losses(labels, shown)
-    members = [(k, i) for k in kinds for i in range(len(k.candidates))]
+    members = [(k, i, share) for k, share in kinds for i in range(len(k.candidates))]
     return Trial(
-        candidates=tuple(k.candidates[i] for k, i in members),
-        settings=tuple(k.settings[i] for k, i in members),
-        temperatures=tuple(k.temperatures[i] for k, i in members),
+        candidates=tuple(k.candidates[i] for k, i, _ in members),
+        settings=tuple(k.settings[i] for k, i, _ in members),
+        temperatures=tuple(k.temperatures[i] for k, i, _ in members),
         predictions=predictions,
         temperature=temperature,
         losses=losses,
         score=evidence.score(predictions),
         seconds=0.0,
-        weights=tuple(1.0 / len(k.candidates) for k, _ in members),
-        tuned={c: t for k in kinds for c, t in k.tuned.items()},
-        starts=tuple(k.starts[i] for k, i in members),
+        weights=tuple(share / len(k.candidates) for k, _, share in members),
+        tuned={c: t for k, _ in kinds for c, t in k.tuned.items()},
+        starts=tuple(k.starts[i] for k, i, _ in members),
     )
-
-
-def _choose(evidence: Evidence, kinds: Mapping[str, Trial], mean: Trial) -> tuple[Trial, str]:
-    """Return the mean of the kinds, or the one that is better by more than luck explains."""
-    rows = mean.judged
-    losses = {name: float(trial.losses[rows].mean()) for name, trial in kinds.items()}
-    best = min(losses, key=losses.__getitem__)
-    if told_apart_by(kinds[best], mean, evidence.units) > luck(
-        len(kinds) + 1, evidence.units[rows]
-    ):
-        return kinds[best], f"{best} had the lowest loss, by more than luck explains."
-    return mean, "No method alone was better than their mean by more than luck explains."
