@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, tuple[str, list[str], list[str]]] = {
     "speed": ("Whole processes against the plain script", [], ["--quick"]),
     "medical": ("AUROC on medical pictures", [], ["--quick"]),
     "choice": ("Rules for choosing on frozen features", [], ["--quick"]),
+    "kinds": ("Rules for weighing kinds of method", [], ["--quick"]),
     "tuning": ("Medical pictures, with weights changed", [], ["--quick"]),
     "tuning_speed": ("Epochs of fine-tuning against the plain loop", [], ["--quick"]),
     "tuning_photos": ("Photos and drawings against a practitioner", [], ["--quick"]),

@@ -126,7 +126,9 @@ def test_what_was_trained_on_first_pieces_is_said_by_the_pipeline(
     tuned = _trained(tuning, origin, "cls")
     assert tuned.member.layers == ("hidden_states.2",)
     source = resolve(tuned.uri)
-    model = TransferModel("classification", ("no", "yes"), (tuned.member,), 0.9, ("x",), "cls")
+    # First pieces of random weights are nearly alike, so heads that tell them apart are steep: a
+    # high temperature leaves room for the rounding of float32.
+    model = TransferModel("classification", ("no", "yes"), (tuned.member,), 9.0, ("x",), "cls")
     made = export_huggingface(model, [source], tmp_path / "out")
     assert made.difference <= 1e-4
     expected, _ = model_says(model, [source.load()], TEXTS)
