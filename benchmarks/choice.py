@@ -31,14 +31,11 @@ import numpy as np
 
 from choice_rules import RULES, WITH_PIXELS, Drawn, Score
 from choice_tasks import TASKS
-from medical import SOURCES, divided, draw
-from retarget.evaluation.metrics import headline
-from retarget.evaluation.protocol import plan
+from medical import SOURCES, study_of
 from retarget.features.material import Material, gather
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.selection.candidates import Candidate, candidates, methods_for
-from retarget.selection.judge import Study
 from retarget.selection.select import attempt, refit
 from retarget.sources.registry import resolve
 from table import table
@@ -51,19 +48,14 @@ Scores = dict[tuple[str, int], list[Score]]
 
 def one_draw(material: Material, tables: dict[str, Table], n: int, seed: int) -> Drawn:
     """Judge and fit every candidate on one draw of n labels."""
-    task = material.task
-    classes = task.examples.targets.astype(np.int64)
-    free = plan(task, seed=seed, near=material.near)
-    units = np.unique(free.units, return_inverse=True)[1].astype(np.int64)
-    apart = divided(task, draw(classes, units, n, np.random.default_rng([seed, n])))
-    protocol = plan(apart, seed=seed, near=material.near)
-    study = Study(apart, protocol, headline("classification", classes[protocol.choosing]), "mean")
+    study, truth = study_of(material, n, seed)
+    protocol = study.protocol
     evidence = study.evidence(tables, protocol.choosing)
     judging = np.searchsorted(study.labelled, protocol.judging)
     others = {uri: held.take(judging) for uri, held in tables.items()}
     trials = [attempt(evidence, candidate) for candidate in _candidates(tables)]
     applied = [
-        refit(evidence, trial, task.classes, "mean").predict([others[trial.source].layer])
+        refit(evidence, trial, study.task.classes, "mean").predict([others[trial.source].layer])
         for trial in trials
     ]
     return Drawn(
@@ -71,7 +63,7 @@ def one_draw(material: Material, tables: dict[str, Table], n: int, seed: int) ->
         evidence.units,
         tuple(trials),
         np.stack(applied),
-        classes[protocol.judging],
+        truth,
         tables,
     )
 

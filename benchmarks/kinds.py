@@ -23,15 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from choice_tasks import TASKS
-from medical import Ints, auroc, divided, draw
-from retarget.evaluation.metrics import headline
-from retarget.evaluation.protocol import plan
+from medical import Ints, auroc, study_of
 from retarget.features.material import Material, gather
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import candidates, methods_for, tunings_for
-from retarget.selection.judge import Judged, Study, judge
+from retarget.selection.judge import Judged, judge
 from retarget.selection.trials import luck, standard_error
 from retarget.selection.tune import MEAN, Pool, Workshop
 from retarget.sources.registry import resolve
@@ -140,18 +138,11 @@ def one_draw(
     material: Material, own: Mapping[str, Table], tunings: Sequence[Tuning], n: int, seed: int
 ) -> Scored:
     """Judge all kinds and rules on one draw of n labels."""
-    task = material.task
-    classes = task.examples.targets.astype(np.int64)
-    free = plan(task, seed=seed, near=material.near)
-    units: Ints = np.unique(free.units, return_inverse=True)[1].astype(np.int64)
-    apart = divided(task, draw(classes, units, n, np.random.default_rng([seed, n])))
-    protocol = plan(apart, seed=seed, near=material.near)
-    metric = headline("classification", classes[protocol.choosing])
-    study = Study(apart, protocol, metric, "mean")
+    study, truth = study_of(material, n, seed)
     workshop = Workshop(material.inputs(), material.read, "mean", seed, "auto")
     frozen = candidates(tuple(own.values()), methods_for("classification", []))
     judged = judge(study, own, Pool(frozen, tunings, workshop))
-    return scored(judged, classes[protocol.judging])
+    return scored(judged, truth)
 
 
 def scored(judged: Judged, truth: Ints) -> Scored:

@@ -116,18 +116,21 @@ def divided(task: Task, rows: Ints) -> Task:
     return replace(task, examples=replace(task.examples, splits=splits))
 
 
-def one_draw(material: Material, tables: Mapping[str, Table], n: int, seed: int) -> list[Result]:
-    """Judge every way on one draw of n labels."""
+def study_of(material: Material, n: int, seed: int) -> tuple[Study, Ints]:
+    """Return one draw of n labels, which everything else judges, and the classes that judge."""
     task = material.task
     classes = task.examples.targets.astype(np.int64)
     free = plan(task, seed=seed, near=material.near)
     units = np.unique(free.units, return_inverse=True)[1].astype(np.int64)
-    rows = draw(classes, units, n, np.random.default_rng([seed, n]))
-    apart = divided(task, rows)
+    apart = divided(task, draw(classes, units, n, np.random.default_rng([seed, n])))
     protocol = plan(apart, seed=seed, near=material.near)
     metric = headline("classification", classes[protocol.choosing])
-    study = Study(apart, protocol, metric, "mean")
-    truth = classes[protocol.judging]
+    return Study(apart, protocol, metric, "mean"), classes[protocol.judging]
+
+
+def one_draw(material: Material, tables: Mapping[str, Table], n: int, seed: int) -> list[Result]:
+    """Judge every way on one draw of n labels."""
+    study, truth = study_of(material, n, seed)
     found = []
     for way in ways(tables):
         judged = judge(study, tables, Pool(way.candidates, average=way.average))

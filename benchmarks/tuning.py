@@ -16,18 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
-
 from data import real_data
-from medical import SETS, Ints, auroc, divided, draw, paired
-from retarget.evaluation.metrics import headline
-from retarget.evaluation.protocol import plan
+from medical import SETS, auroc, paired, study_of
 from retarget.features.material import Material, gather
 from retarget.features.store import FeatureStore
 from retarget.features.table import Table
 from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import candidates, methods_for, tunings_for
-from retarget.selection.judge import Study, judge
+from retarget.selection.judge import judge
 from retarget.selection.tune import Pool, Workshop
 from retarget.sources.registry import resolve
 from retarget.tasks.open import open_task
@@ -45,15 +41,7 @@ def one_draw(
     material: Material, tables: Mapping[str, Table], tunings: Sequence[Tuning], n: int, seed: int
 ) -> Scores:
     """Return the AUROC of every kind on one draw of n labels, of the last layer and of the fit."""
-    task = material.task
-    classes = task.examples.targets.astype(np.int64)
-    free = plan(task, seed=seed, near=material.near)
-    units: Ints = np.unique(free.units, return_inverse=True)[1].astype(np.int64)
-    apart = divided(task, draw(classes, units, n, np.random.default_rng([seed, n])))
-    protocol = plan(apart, seed=seed, near=material.near)
-    metric = headline("classification", classes[protocol.choosing])
-    study = Study(apart, protocol, metric, "mean")
-    truth = classes[protocol.judging]
+    study, truth = study_of(material, n, seed)
     probe, default = methods_for("classification", ["probe"]), methods_for("classification", [])
     native = {NATIVE: tables[NATIVE]}
     last = candidates(tuple(native.values()), probe, ["last"])

@@ -53,19 +53,20 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, draw_pictures: Callable[.
 @pytest.fixture(scope="module")
 def undisturbed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> rt.Run:
     """Return the run that `LONG` asks for, as one process makes it that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RETARGET_CACHE", str(folder / "cache"))
-        return rt.fit(pictures, out=str(folder / "run"), **LONG)
+    return fitted(pictures, tmp_path_factory.mktemp("undisturbed"), LONG)
 
 
 @pytest.fixture(scope="module")
 def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> rt.Run:
     """Return a run that trained two kinds, judged under corruption."""
-    folder = tmp_path_factory.mktemp("trained")
+    return fitted(pictures, tmp_path_factory.mktemp("trained"), ASKED)
+
+
+def fitted(pictures: Path, folder: Path, asked: dict[str, Any]) -> rt.Run:
+    """Return a run in a folder, with a cache of its own there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RETARGET_CACHE", str(folder / "cache"))
-        return rt.fit(pictures, out=str(folder / "run"), **ASKED)
+        return rt.fit(pictures, out=str(folder / "run"), **asked)
 
 
 def test_every_kind_is_judged_on_the_same_examples(trained: rt.Run) -> None:

@@ -53,7 +53,7 @@ def hash_array(array: "np.ndarray[Any, Any]") -> str:
     """Return the digest of an array: its shape, its type and what it holds."""
     told = repr((array.shape, array.dtype.str)).encode()
     if array.dtype.hasobject:
-        return hash_bytes(told, hash_json([str(value) for value in array.ravel()]).encode())
+        return hash_bytes(told, hash_json([repr(value) for value in array.ravel()]).encode())
     return hash_bytes(told, np.ascontiguousarray(array).tobytes())
 
 
