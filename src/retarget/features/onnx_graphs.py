@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 OPSET = 17
+EDITION = 2  # raised whenever the same encoder is exported otherwise
 _DOMAINS = {"", "ai.onnx"}
 
 
@@ -25,7 +26,7 @@ def graph_path(fingerprint: str, pooling: str) -> Path:
     import onnx
     import torch
 
-    versions = f"torch{torch.__version__}-onnx{onnx.__version__}-opset{OPSET}"
+    versions = f"torch{torch.__version__}-onnx{onnx.__version__}-opset{OPSET}-{EDITION}"
     name = re.sub(r"[^0-9A-Za-z.+-]", "_", f"{fingerprint}-{pooling}-{versions}")
     return cache_dir() / "graphs" / f"{name}.onnx"
 

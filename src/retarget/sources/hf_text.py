@@ -1,7 +1,8 @@
 """`HfText`: any text encoder or decoder of transformers, its layers read from `hidden_states`."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,14 +168,15 @@ class HfText(TextEncoder):
         types = (
             {"token_type_ids": windows[:, :, 2].clamp(max=self._types - 1)} if self._types else {}
         )
-        return self.model(
-            input_ids=windows[:, :, 0],
-            attention_mask=_attended(windows),
-            output_hidden_states=True,
-            return_dict=True,
-            **types,
-            **self._options,
-        )
+        with _plain_in_graphs(self.model):
+            return self.model(
+                input_ids=windows[:, :, 0],
+                attention_mask=_attended(windows),
+                output_hidden_states=True,
+                return_dict=True,
+                **types,
+                **self._options,
+            )
 
     def _states(self, batch: Tensor) -> dict[str, Tensor]:
         output = self._run(batch)
@@ -212,6 +214,22 @@ class HfText(TextEncoder):
             "pooling": "+".join(self.pooling),
             "normalize": self.reading.normalize,
         }
+
+
+@contextmanager
+def _plain_in_graphs(model: Any) -> Iterator[None]:
+    """Have attention written out where the model becomes a graph: the fused operator is exported
+    with a guard against rows that attend to nothing, of which there are none here."""
+    known = callable(getattr(model, "set_attn_implementation", None))
+    if not (known and torch.onnx.is_in_onnx_export()):
+        yield
+        return
+    usual = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
 
 
 def _attended(windows: Tensor) -> Tensor:
