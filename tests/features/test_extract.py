@@ -3,17 +3,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from retarget.core.errors import SourceError, StoreError, UsageError
 from retarget.core.progress import Meter, listening
-from retarget.features import passes
+from retarget.core.types import FloatArray
+from retarget.features import engines, passes
 from retarget.features import store as stores
 from retarget.features.extract import Extraction, extract, loader_name
 from retarget.features.features import Space, StoredLayer
@@ -32,8 +35,6 @@ def run(task: Task, store: FeatureStore, *sources: object, **options: str) -> Ex
 
 def by_hand(tiny: ModuleType, source: object, references: list[np.ndarray]) -> np.ndarray:
     """All layers of each picture alone, through the encoder itself."""
-    import torch
-
     encoder = source.load()  # type: ignore[attr-defined]
     rows = []
     for reference in references:
@@ -135,12 +136,12 @@ def test_one_encoder_under_two_names_runs_once(tiny: ModuleType, store: FeatureS
 def test_the_recorded_engine_and_batch_are_used_again(
     tiny: ModuleType, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    references = tiny.pictures(40)
+    references, batch = tiny.pictures(40), passes.CPU_BATCH
     run(tiny.make_task(references[:5]), store, tiny.TinySource(), engine="onnx")
     monkeypatch.setattr(passes, "CPU_BATCH", 7)
     made = run(tiny.make_task(references), store, tiny.TinySource(), engine="auto")
     assert made.costs[0].engine == "onnx"
-    assert made.features["tiny:a"].space.batch == 16
+    assert made.features["tiny:a"].space.batch == batch
 
 
 def test_a_recorded_engine_that_no_longer_runs_gives_way_to_eager(
@@ -172,8 +173,42 @@ def test_every_batch_has_the_same_size(
     sizes = []
     call = Eager.__call__
     monkeypatch.setattr(Eager, "__call__", lambda self, b: sizes.append(len(b)) or call(self, b))
-    run(tiny.make_task(tiny.pictures(37)), store, tiny.TinySource())
-    assert sizes == [16, 16, 16]
+    batch = passes.CPU_BATCH
+    run(tiny.make_task(tiny.pictures(2 * batch + 1)), store, tiny.TinySource())
+    assert sizes == [batch, batch, batch]
+
+
+def test_batches_run_side_by_side_and_are_stored_in_order(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retarget.features.engines import Onnx
+
+    call, running, most, turn = Onnx.__call__, [0], [0], threading.Lock()
+
+    def slower_at_first(self: Onnx, batch: torch.Tensor) -> FloatArray:
+        with turn:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+            waits = 0.05 if most[0] == 1 else 0.0
+        time.sleep(waits)
+        found = call(self, batch)
+        with turn:
+            running[0] -= 1
+        return found
+
+    monkeypatch.setattr(engines, "cores", lambda: 3)
+    monkeypatch.setattr(passes, "cores", lambda: 3)
+    task = tiny.make_task(tiny.pictures(10 * passes.CPU_BATCH + 1))
+    expected = run(task, FeatureStore(tmp_path / "eager"), tiny.TinySource())
+    monkeypatch.setattr(Onnx, "__call__", slower_at_first)
+    made = run(task, FeatureStore(tmp_path / "onnx"), tiny.TinySource(), engine="onnx")
+    np.testing.assert_allclose(
+        everything(made, "tiny:a"), everything(expected, "tiny:a"), atol=1e-6
+    )
+    assert 1 < most[0] <= 3
+    cost = made.costs[0]
+    assert cost.per_second is not None
+    assert cost.extracted / cost.per_second <= cost.seconds + 0.05
 
 
 def test_unreadable_examples_are_told_by_row_and_remembered(
@@ -323,7 +358,8 @@ def test_a_full_disk_in_the_middle_keeps_what_was_done(
         run(task, store, tiny.TinySource())
     monkeypatch.setattr(os, "write", whole)
     made = run(task, store, tiny.TinySource())
-    assert (made.costs[0].extracted, made.costs[0].reused) == (32, 32)
+    stored = 2 * passes.CPU_BATCH
+    assert (made.costs[0].extracted, made.costs[0].reused) == (64 - stored, stored)
     undisturbed = run(task, FeatureStore(store.path.parent / "other"), tiny.TinySource())
     assert np.array_equal(everything(made, "tiny:a"), everything(undisturbed, "tiny:a"))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from retarget.features import passes
 from retarget.features.extract import extract
 from retarget.features.features import Features
 from retarget.features.rows import RowIds
@@ -82,3 +83,25 @@ def test_texts_that_are_longer_than_the_model_are_counted(texts: list[str], tmp_
         open_task(texts[5:9]), [resolve(URI)], store=FeatureStore(tmp_path), engine="eager"
     )
     assert short.notes == ()
+
+
+def test_the_share_of_the_peak_counts_every_text_at_its_own_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    monkeypatch.setattr(passes, "_peak", lambda device: 1e9)
+    # The first batch is of the longest texts, which need ten times as much as the others.
+    texts = [" ".join(["weather"] * 80) + f" {i}" for i in range(40)]
+    texts += [f"rain {i}" for i in range(80)]
+    task = open_task(texts)
+    cost = extract(task, [resolve(URI)], store=FeatureStore(tmp_path), engine="eager").costs[0]
+    encoder, counted = resolve(URI).load(), 0.0
+    for text in (texts[0], texts[-1]):
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            encoder.pooled(encoder.collate([encoder.prepare(text)]), "mean")
+        counted += counter.get_total_flops() / 2 * (40 if text == texts[0] else 80)
+    assert cost.per_second is not None
+    expected = counted / (len(texts) / cost.per_second) / 1e9
+    assert cost.share_of_peak == pytest.approx(expected, rel=0.05)

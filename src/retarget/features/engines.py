@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -43,9 +44,15 @@ class EngineRefused(Exception):  # noqa: N818 - a fact about an engine, dealt wi
 
 
 class Engine(ABC):
-    """An encoder, ready to run: a prepared batch on the CPU → (b, width) float32."""
+    """An encoder, ready to run: a prepared batch on the CPU → (b, width) float32.
+
+    Attributes:
+        name: eager, autocast, onnx or compiled.
+        at_once: how many batches it runs side by side, from as many threads.
+    """
 
     name: str
+    at_once: int = 1
 
     @abstractmethod
     def __call__(self, batch: Tensor) -> FloatArray:
@@ -112,19 +119,23 @@ class Compiled(Eager):
 
 
 class Onnx(Engine):
-    """ONNX Runtime, on the CPU or through CUDA where its build has it."""
+    """ONNX Runtime, on the CPU or through CUDA where its build has it.
+
+    On a CPU a batch takes one thread and `at_once` of them run side by side: each stays in the
+    cache of its core, and nobody waits for the other half of a batch.
+    """
 
     name = "onnx"
 
-    def __init__(self, graph: bytes, device: torch.device, threads: int) -> None:
+    def __init__(self, graph: bytes, device: torch.device, at_once: int = 1) -> None:
         import onnxruntime
+
+        self.at_once = 1 if device.type == "cuda" else at_once
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Spinning threads would take the cores that decode the next images.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda":
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
@@ -312,15 +323,18 @@ def _cost(name: str, eager: Eager, place: Place) -> float:
 
 
 def _timed(engine: Engine, batch: Tensor) -> tuple[FloatArray, float]:
-    """Return an engine's output and its time: of short runs the lesser of two."""
-    start = time.perf_counter()
-    found = engine(batch)
-    first = time.perf_counter() - start
-    if first > _SHORT_SECONDS:
-        return found, first
-    start = time.perf_counter()
-    engine(batch)
-    return found, min(first, time.perf_counter() - start)
+    """Return an engine's output and the time for a batch where as many run side by side as it
+    runs: of short runs the lesser of two."""
+    with ThreadPoolExecutor(engine.at_once) as pool:
+
+        def once() -> tuple[FloatArray, float]:
+            start = time.perf_counter()
+            found = [pool.submit(engine, batch) for _ in range(engine.at_once)]
+            outputs = [one.result() for one in found]
+            return outputs[0], (time.perf_counter() - start) / engine.at_once
+
+        output, first = once()
+        return output, first if first > _SHORT_SECONDS else min(first, once()[1])
 
 
 def _onnx(eager: Eager, batch: Tensor, place: Place) -> Onnx:

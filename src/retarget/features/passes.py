@@ -1,7 +1,9 @@
 """One pass over the examples that miss, through all encoders that need them."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
@@ -15,14 +17,14 @@ from retarget.core.progress import progress
 from retarget.core.text import count
 from retarget.core.types import FloatArray, StrArray
 from retarget.features.devices import cores, peak_multiply_adds, pick_device
-from retarget.features.engines import Choice, Place, choose_engine
+from retarget.features.engines import Choice, Engine, Place, choose_engine, varies
 from retarget.features.features import PassCost, Space
 from retarget.features.loading import Prepared, Reader, ahead
 from retarget.features.plan import Order, Plan
 from retarget.features.rows import RowIds
 from retarget.features.store import FeatureStore, Writer
 
-CPU_BATCH = 16
+CPU_BATCH = 4  # what they compute fits the caches of a core
 GPU_BATCH = 64
 MOST_THREADS = 16  # more only wait for the interpreter
 PEAK_FROM = 32  # examples; fewer are not worth measuring the machine for
@@ -36,26 +38,47 @@ class Waiting:
     prepared: Tensor
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A batch that runs or waits to: its examples without what filled it up to `size`."""
+
+    examples: Sequence[Waiting]
+    size: int
+    output: "Future[tuple[FloatArray, float]]"
+
+
 class Pass:
     """One encoder in a pass: collects prepared examples, runs full batches, stores the rows.
 
     Every batch of a bucket has the same size, the last one filled up with copies: what a row
-    becomes doesn't depend on how many were stored before.
+    becomes doesn't depend on how many were stored before. Rows are stored in the order in which
+    their batches were begun.
     """
 
-    def __init__(self, plan: Plan, order: Order, store: FeatureStore, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        order: Order,
+        store: FeatureStore,
+        stack: ExitStack,
+        pool: ThreadPoolExecutor,
+    ) -> None:
         self.encoder = plan.source.load()
         self._plan = plan
         self._order = order
         self._store = store
         self._stack = stack
+        self._pool = pool
         self._device = pick_device(order.device)
         self.batch = plan.space.batch if plan.space else _batch_size(self._device)
         self._waiting: dict[int, list[Waiting]] = {}
+        self._begun: deque[Begun] = deque()
         self._writer: Writer | None = None
         self._choice: Choice | None = None
         self.notes: tuple[str, ...] = ()
         self._divided = 0
+        self._first_length = 1
+        self._lengths = 0  # of all examples that were run, where they differ in length
         self.extracted = 0
         self.forward_seconds = 0.0
         self.seconds = 0.0
@@ -74,6 +97,10 @@ class Pass:
         for bucket in sorted(self._waiting):
             while self._waiting[bucket]:
                 self._run(bucket)
+        start = time.perf_counter()
+        while self._begun:
+            self._store_first()
+        self.seconds += time.perf_counter() - start
         if self._divided:
             self.notes = (*self.notes, self._long())
 
@@ -89,7 +116,9 @@ class Pass:
         rate = self.extracted / self.forward_seconds if self.forward_seconds else None
         share = None
         if rate and self._choice and self._choice.operations and self.extracted >= PEAK_FROM:
-            share = self._choice.operations * rate / _peak(self._device)
+            # They were counted in the first batch, and grow with the length, nearly in proportion.
+            length = self._lengths / self.extracted / self._first_length
+            share = self._choice.operations * length * rate / _peak(self._device)
         return PassCost(
             source=self._plan.source.uri,
             engine=self._choice.engine.name if self._choice else "",
@@ -112,16 +141,34 @@ class Pass:
         if self._choice is None or self._writer is None:
             self._choice = self._choose(batch)
             self._writer = self._open(self._choice)
-        before = time.perf_counter()
-        found = self._choice.engine(batch)
-        now = time.perf_counter()
-        # The copies that filled the batch up are nobody's cost.
-        taken = (now - before) * len(examples) / size
-        rows = _rows(found, examples)
-        self._writer.append(np.concatenate([e.rows for e in examples]), rows, taken)
-        self.extracted += len(examples)
-        self.forward_seconds += taken
+            self._first_length = batch.shape[1] if varies(batch) else 1
+        self._lengths += len(examples) * (batch.shape[1] if varies(batch) else 1)
+        self._begun.append(Begun(examples, size, self._begin(self._choice.engine, batch)))
+        # One more is begun than run at once, so that none waits for what is done here.
+        at_once = self._choice.engine.at_once
+        while len(self._begun) > (at_once if at_once > 1 else 0):
+            self._store_first()
         self.seconds += time.perf_counter() - start
+
+    def _begin(self, engine: Engine, batch: Tensor) -> "Future[tuple[FloatArray, float]]":
+        """Run a batch, beside others where the engine does that; give its output and seconds."""
+        if engine.at_once > 1:
+            return self._pool.submit(_timed, engine, batch)
+        done: Future[tuple[FloatArray, float]] = Future()
+        done.set_result(_timed(engine, batch))
+        return done
+
+    def _store_first(self) -> None:
+        """Store what the batch that was begun first gave."""
+        assert self._choice is not None and self._writer is not None
+        begun = self._begun.popleft()
+        found, seconds = begun.output.result()
+        # The copies that filled the batch up are nobody's cost.
+        taken = seconds / self._choice.engine.at_once * len(begun.examples) / begun.size
+        rows = _rows(found, begun.examples)
+        self._writer.append(np.concatenate([e.rows for e in begun.examples]), rows, taken)
+        self.extracted += len(begun.examples)
+        self.forward_seconds += taken
 
     def _choose(self, batch: Tensor) -> Choice:
         """The engine that was named, else the one the space was filled with, else the fastest."""
@@ -160,7 +207,8 @@ def run_passes(
     examples that could not be read."""
     unreadable: dict[int, str] = {}
     with ExitStack() as stack:
-        passes = [Pass(plan, order, store, stack) for plan in plans]
+        pool = stack.enter_context(ThreadPoolExecutor(cores(), thread_name_prefix="retarget-run"))
+        passes = [Pass(plan, order, store, stack, pool) for plan in plans]
         rows, prepare = _preparing(plans, passes, reader, len(ids.starts) - 1)
         threads = min(cores(), MOST_THREADS)
         window = threads + 2 * max(p.batch for p in passes)
@@ -205,6 +253,13 @@ def _rows(found: FloatArray, examples: Sequence[Waiting]) -> FloatArray:
     if lacking > 0:
         found = np.pad(found, ((0, 0), (0, lacking), (0, 0)))
     return np.concatenate([found[i, : len(e.rows)] for i, e in enumerate(examples)])
+
+
+def _timed(engine: Engine, batch: Tensor) -> tuple[FloatArray, float]:
+    """Return what an engine gives, and the seconds that it took."""
+    start = time.perf_counter()
+    found = engine(batch)
+    return found, time.perf_counter() - start
 
 
 def _batch_size(device: torch.device) -> int:

@@ -19,9 +19,9 @@ from retarget.sources.tokenizing import Tokenizes
 from retarget.sources.windows import COUNTS, FILLER, ID, TYPE, WORD, filled, laid_out, padded_length
 
 FINAL, FIRST = "final", "first"  # states that are no layer of their own
-# Tokens in a batch: 512 where 16 examples are usual, on a CPU, which more don't make quicker; 8,192
-# where 64 are.
-TOKENS = 2
+# Tokens in a batch: 512, which more don't make quicker on a CPU, or 8,192 where 64 examples are
+# usual, and 2,048 where 32 are.
+FEWEST_TOKENS, TOKENS = 512, 2
 MOST = 256  # examples in a batch
 
 _POOLS: dict[Pooling, text_pooling.Pool] = {
@@ -93,7 +93,7 @@ class TextEncoder(Encoder):
 
     def batch_size(self, bucket: int, usual: int) -> int:
         """Return how many texts of a length make a batch: as many as fit its budget of tokens."""
-        return max(1, min(MOST, TOKENS * usual**2 // max(bucket, 1)))
+        return max(1, min(MOST, max(FEWEST_TOKENS, TOKENS * usual**2) // max(bucket, 1)))
 
     def example_batch(self, count: int) -> Tensor:
         """Return texts of random pieces, each a word of its own, the same every time."""
