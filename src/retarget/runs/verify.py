@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from retarget.core.errors import RetargetError, StoreError
+from retarget.core.garbage import collect_rarely
 from retarget.core.hashing import hash_bytes, hash_file
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.types import FloatArray, Modality
@@ -26,6 +27,13 @@ from retarget.tasks.modalities import keep
 # Engines differ by about 1e-5 in features; a wrong layer, class order or crop by far more.
 TOLERANCE = 1e-3
 EXAMPLES = 4
+_NEEDED = (
+    "retarget.features.passes",
+    "retarget.methods.model",
+    "retarget.runs.directory",
+    "retarget.runs.predict",
+    "timm",
+)
 
 
 class FreshProcess:
@@ -161,8 +169,9 @@ def predictions_of(folder: Path, inputs: Sequence[Path], store: FeatureStore) ->
 
 def main() -> None:
     """Import what predicting needs; then predict as one line of standard input says."""
-    for heavy in ("retarget.features.passes", "timm"):
-        import_module(heavy)
+    collect_rarely()
+    for needed in _NEEDED:
+        import_module(needed)
     line = sys.stdin.readline()
     if not line:
         return

@@ -89,7 +89,8 @@ class Encoder(nn.Module, ABC):
 
     def collate(self, prepared: Sequence[Tensor]) -> Tensor:
         """Return prepared examples as one batch."""
-        return torch.stack(list(prepared))
+        # By NumPy: PyTorch would copy with all cores, and wait for those that run a model.
+        return torch.from_numpy(np.stack([one.numpy() for one in prepared]))
 
     def example_batch(self, count: int) -> Tensor:
         """Return a batch that the model can read and that means nothing, the same every time, on
