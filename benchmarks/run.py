@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, tuple[str, list[str], list[str]]] = {
     "tuning": ("Medical pictures, with weights changed", [], ["--quick"]),
     "tuning_speed": ("Epochs of fine-tuning against the plain loop", [], ["--quick"]),
     "tuning_photos": ("Photos and drawings against a practitioner", [], ["--quick"]),
+    "tuning_robustness": ("Robustness of averages towards the source", [], ["--quick"]),
     "language": ("Texts, sites, entities", [], ["--quick"]),
     "contrastive": ("Few texts, tuned on pairs", [], ["--labels", "8", "--draws", "1"]),
     "memory": ("Memory with very many pictures", [], ["200", "2000"]),

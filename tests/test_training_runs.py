@@ -93,9 +93,10 @@ def test_trainings_tell_what_they_took_and_why(trained: rt.Run) -> None:
 
 
 def test_corruption_is_judged_for_every_kind_and_mix(trained: rt.Run) -> None:
-    shares = [m.share for m in trained.record.methods if m.name == "finetune"]
-    assert shares[0] == 1.0
-    assert set(shares[1:]) <= {0.25, 0.5, 0.75}
+    whole, *mixes = [m for m in trained.record.methods if m.name == "finetune"]
+    assert whole.test is not None
+    assert all(m.test is None for m in mixes)
+    assert {m.share for m in mixes} == {0.25, 0.5, 0.75, 1.0} - {whole.share} | {0.25, 0.5, 0.75}
     for method in trained.record.methods:
         assert method.robustness is not None
         assert {(c.corruption, c.severity) for c in method.robustness.cells} == {
@@ -268,7 +269,7 @@ def test_the_time_told_is_that_of_every_step_and_of_training_again() -> None:
 
 def test_mixes_are_told_from_kinds_by_their_names() -> None:
     assert mix_of("finetune@0.25") == ("finetune", 0.25)
-    assert mix_of("finetune") == ("finetune", 1.0)
+    assert mix_of("finetune") == ("finetune", None)
 
 
 @pytest.mark.slow
@@ -381,5 +382,6 @@ def test_one_method_alone_is_judged_under_corruption_with_what_its_weights_were_
     )
     methods = run.record.methods
     assert {m.name for m in methods} == {"finetune"}
-    assert sorted(m.share for m in methods) == [0.25, 0.5, 0.75, 1.0]
+    # All of the trained weights are there: as what is handed over, or as a point beside it.
+    assert {m.share for m in methods} >= {0.25, 0.5, 0.75, 1.0}
     assert all(m.robustness is not None for m in methods)

@@ -193,7 +193,7 @@ def test_encoders_of_mixtures_are_kept_where_that_is_asked_for(recorded, subject
     found = FineTune(keep_mixes=True, refit=False).fit(subject)
     call = recorder.calls[0]
     kept_ones = {m.share: m for m in found.mixes if m.uri}
-    assert set(kept_ones) == {0.25, 0.5, 0.75}
+    assert set(kept_ones) == {0.25, 0.5, 0.75, 1.0}
     for share, mix in kept_ones.items():
         weights = resolve(mix.uri).load().weights()
         name = next(n for n in call["weights"] if n.endswith("conv1.weight"))

@@ -131,7 +131,7 @@ def test_every_number_of_a_training_is_in_the_page(
         assert method.robustness is not None
         assert numbers.estimate(method.robustness.clean) in text
         assert numbers.kept(method.robustness.kept) in text
-        for cell in method.robustness.cells if method.share == 1 else ():
+        for cell in method.robustness.cells if method.test else ():
             assert numbers.kept(cell.kept) in text
     for trial in record.trials:
         if trial.training:

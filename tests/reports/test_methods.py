@@ -20,8 +20,8 @@ def test_mixes_follow_what_they_are_mixed_from(tuned: RunRecord) -> None:
     shuffled = tuned.model_copy(update={"methods": (*tuned.methods[::2], *tuned.methods[1::2])})
     names = [row.name for row in methods.rows(shuffled)]
     at = names.index("finetune")
-    assert names[at : at + 4] == ["finetune", "finetune at 75%", "finetune at 50%",
-                                  "finetune at 25%"]  # fmt: skip
+    assert names[at : at + 5] == ["finetune", "finetune at 100%", "finetune at 75%",
+                                  "finetune at 50%", "finetune at 25%"]  # fmt: skip
     assert sorted(names) == sorted(row.name for row in methods.rows(tuned))
 
 
@@ -64,7 +64,7 @@ def test_dots_lie_as_the_scores_do(tuned: RunRecord) -> None:
         range(len(rows)), key=scores.__getitem__
     )
     assert root.attrib["role"] == "img"
-    assert "8 methods" in (root[0].text or "")
+    assert "9 methods" in (root[0].text or "")
 
 
 def test_long_names_and_scores_share_the_width(tuned: RunRecord) -> None:

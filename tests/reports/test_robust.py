@@ -66,11 +66,11 @@ def test_mixes_are_joined_with_their_method_in_order(judged: tuple[robust.Stress
             if one.row.record.name == "finetune"}  # fmt: skip
     shares = sorted(kept)
     values = [(kept[share] or judged[0].robustness.clean).value for share in shares]
-    by_height = sorted(range(4), key=lambda i: -points[i][1])
-    assert by_height == sorted(range(4), key=values.__getitem__)
+    by_height = sorted(range(5), key=lambda i: -points[i][1])
+    assert by_height == sorted(range(5), key=values.__getitem__)
     said = [words for words in _said(drawn) if words.startswith("finetune")]
     assert [words.split(":")[0] for words in said] == [
-        "finetune at 25%", "finetune at 50%", "finetune at 75%", "finetune",
+        "finetune at 25%", "finetune at 50%", "finetune", "finetune at 75%", "finetune at 100%",
     ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_shares_are_written_where_they_hide_nothing(judged: tuple[robust.Stresse
         for e in ElementTree.fromstring(drawn).iter("text")
         if (e.text or "").endswith("%")
     ]
-    assert len(boxes) == len(set(boxes)) == 3
+    assert len(boxes) == len(set(boxes)) == 4
 
 
 def test_axis_points_to_where_it_is_better(judged: tuple[robust.Stressed, ...]) -> None:

@@ -161,7 +161,7 @@ def test_methods_are_shown_on_judging_examples(records: dict[str, RunRecord]) ->
 
 def test_methods_without_corruption_have_no_such_column(records: dict[str, RunRecord]) -> None:
     tuned = records["tuned"]
-    calm = tuple(m.model_copy(update={"robustness": None}) for m in tuned.methods if m.share == 1)
+    calm = tuple(m.model_copy(update={"robustness": None}) for m in tuned.methods if m.test)
     shown = _shown(tuned.model_copy(update={"methods": calm}))
     assert "Kept" not in shown
     assert "at 75%" not in shown

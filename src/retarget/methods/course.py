@@ -169,6 +169,8 @@ def _mix(
     trainee, points = ready.trainee, list(mixed.points)
     tuned = mixing.weights_of(trainee)
     for share in how.kept_shares:
+        if share == mixed.share == 1.0:  # what is handed over anyway
+            continue
         at = mixed.at(share)
         trainee.load_state_dict(mixing.mixed_weights(ready.start, tuned, share))
         uri = _save(how, subject, trainee, folder / f"mix-{share:g}")

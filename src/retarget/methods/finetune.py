@@ -48,7 +48,7 @@ class FineTune(GradientTuning):
         mix: mix the tuned weights with those at the start, head included, by the share that has
             the lowest validation loss (Wortsman et al. 2022, Robust fine-tuning of zero-shot
             models).
-        keep_mixes: keep the encoders of the shares 0.25, 0.5 and 0.75 as well.
+        keep_mixes: keep the encoders of the shares 0.25, 0.5, 0.75 and 1 as well.
         train: all parameters, biases (Ben Zaken et al. 2022, BitFit), or those of norms.
     """
 
@@ -106,7 +106,7 @@ class FineTune(GradientTuning):
     @property
     def kept_shares(self) -> tuple[float, ...]:
         """Shares of the tuned weights whose encoders are kept as well."""
-        return (0.25, 0.5, 0.75) if self.mix and self.keep_mixes else ()
+        return (0.25, 0.5, 0.75, 1.0) if self.mix and self.keep_mixes else ()
 
 
 @register_tuning

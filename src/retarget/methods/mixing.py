@@ -81,11 +81,11 @@ def judge(
         start: its weights before.
         outputs: (m, K) of the validation rows, as trained.
         subject: examples.
-        more: shares between 0 and 1.
+        more: shares up to 1.
         behind: a layer up to which nothing was trained, so that it is run once for all shares.
     """
     tuned, labels = weights_of(trainee), subject.labels.take(subject.judging)
-    shares = sorted({*SHARES[:-1], *more})
+    shares = sorted({*SHARES, *more} - {1.0})
     between = (mixed_weights(start, tuned, share) for share in shares)
     found = [*_outputs(trainee, between, len(shares), subject, behind), outputs]
     trainee.load_state_dict(tuned)

@@ -34,8 +34,8 @@ class MethodRow:
 
     @property
     def whole(self) -> bool:
-        """Whether it is itself, not mixed with the source's weights."""
-        return self.record.share >= 1.0
+        """Whether it is itself, not a point on the way to the source's weights."""
+        return is_whole(self.record)
 
     @property
     def trained(self) -> str:
@@ -47,23 +47,28 @@ class MethodRow:
         )
 
 
+def is_whole(method: MethodRecord) -> bool:
+    """Whether it is a kind itself, not another point on the way from the source to its weights."""
+    return method.test is not None
+
+
 def method_name(method: MethodRecord) -> str:
     """Return what a kind of method is called for people."""
     name = _NAMES.get(method.name, method.name)
-    return name if method.share >= 1.0 else f"{name} at {method.share:.0%}"
+    return name if is_whole(method) else f"{name} at {method.share:.0%}"
 
 
 def rows(record: RunRecord) -> tuple[MethodRow, ...]:
     """Return a row for every kind of method, mixes after what they are mixed from."""
     trained = {t.method: t.training for t in trials.ranked(record)[::-1] if t.training}
     names = list(dict.fromkeys(method.name for method in record.methods))
-    order = sorted(record.methods, key=lambda m: (names.index(m.name), -m.share))
+    order = sorted(record.methods, key=lambda m: (names.index(m.name), not is_whole(m), -m.share))
     ours = _chosen(record)
     return tuple(
         MethodRow(
             method,
             trained.get(method.name),
-            method.name == ours and method.share >= 1.0,
+            method.name == ours and is_whole(method),
             f"c{names.index(method.name) % 8}",
             svg.SHAPES[names.index(method.name) % len(svg.SHAPES)],
         )

@@ -77,10 +77,14 @@ def trade_plot(judged: Sequence[Stressed]) -> Markup:
     for name in dict.fromkeys(one.row.record.name for one in judged):
         some = [one for one in judged if one.row.record.name == name and id(one) in at]
         parts += _method(some, at)
-    parts += _shares([one for one in judged if id(one) in at and not one.row.whole], at)
+    parts += _shares([one for one in judged if id(one) in at and _is_mixed(one)], at)
     metric = numbers.metric_name(judged[0].robustness.metric)
     title = f"Share kept under corruption against {metric} on clean inputs, by method"
     return svg.picture(title, NARROW, 296, *parts)
+
+
+def _is_mixed(one: Stressed) -> bool:
+    return one.row.record.share < 1.0 or not one.row.whole
 
 
 def _place(one: Stressed) -> tuple[float, float] | None:

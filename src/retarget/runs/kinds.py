@@ -41,9 +41,9 @@ def method_records(
         made.append(
             MethodRecord(
                 name=kind,
-                share=share,
+                share=_own_share(trial) if share is None else share,
                 score=judged.metrics[study.metric],
-                test=judged if share == 1.0 else None,
+                test=judged if share is None else None,
                 gain=None
                 if first is None or predictions is first
                 else gain(
@@ -60,6 +60,12 @@ def method_records(
             )
         )
     return tuple(made)
+
+
+def _own_share(trial: Trial | None) -> float:
+    """Return which share of the tuned weights is handed over of a kind."""
+    tuned = list(trial.tuned.values()) if trial else []
+    return float(tuned[0].settings.get("share", 1.0)) if len(tuned) == 1 else 1.0
 
 
 def _evaluation(study: Study, predictions: FloatArray) -> Evaluation:

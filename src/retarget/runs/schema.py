@@ -141,8 +141,9 @@ class MethodRecord(Record):
     """A kind of method, judged on the same examples as what was chosen, which it chose nothing of.
 
     `test` is all of its evaluation, `score` the headline metric of it. `gain` is over the first
-    kind, `None` for that one. `share` is below 1 for weights averaged towards the source, of which
-    only the score is kept. `trainable` is 0 and `seconds` what heads took for frozen features.
+    kind, `None` for that one. `share` is that of the tuned weights in an average with the source's:
+    of a kind itself as validation chose it; of other points on that way only the score is kept, no
+    `test`. `trainable` is 0 and `seconds` what heads took for frozen features.
     """
 
     name: str

@@ -208,10 +208,10 @@ CHOSEN = ""
 MIXED = "@"
 
 
-def mix_of(name: str) -> tuple[str, float]:
-    """Return the kind and share that the name of a mix stands for; of others the share is 1."""
+def mix_of(name: str) -> tuple[str, float | None]:
+    """Return the kind and share that the name of a mix stands for; others have no share."""
     kind, mixed, share = name.partition(MIXED)
-    return kind, float(share) if mixed else 1.0
+    return kind, float(share) if mixed else None
 
 
 def _fit_kinds(evidence: Evidence, selection: Selection, study: Study) -> dict[str, TransferModel]:
