@@ -10,11 +10,13 @@ Whole processes, cold, of the same wall time, one after another on the same pict
 
 All use EfficientNet-Lite0 at the same size. Ants and bees are split as they come, so draws differ
 by the seed of training only. Of drawings each draw takes others to learn from, at most three
-quarters of a class; the rest judges. Gains are means over draws with the 95% interval of a paired
-t-test.
+quarters of a class; the rest judges. For 100 labels a class both styles are taken, in which the
+same things are drawn: a thing is learned from or judges, in both. Gains are means over draws with
+the 95% interval of a paired t-test.
 
-    python benchmarks/tuning_photos.py [--works ants-bees drawings-5 drawings-20] [--draws 5]
-        [--first 0] [--size 128] [--time 60] [--from LAYER] [--peer-python PATH] [--quick]
+    python benchmarks/tuning_photos.py [--works ants-bees drawings-5 drawings-20 drawings-100]
+        [--draws 5] [--first 0] [--size 128] [--time 60] [--from LAYER] [--peer-python PATH]
+        [--quick]
 """
 
 import argparse
@@ -34,7 +36,8 @@ from speed import Ran, ran
 from table import met, table
 
 LITE0 = "bundled:efficientnet-lite0"
-WORKS = {"ants-bees": 0, "drawings-5": 5, "drawings-20": 20}
+WORKS = {"ants-bees": 0, "drawings-5": 5, "drawings-20": 20, "drawings-100": 100}
+STYLES = {"drawings-100": ("google", "twitter")}
 MOST_SHARE = 0.75
 BARE = ["--baseline", "none", "--no-learning-curve", "--no-robustness", "--json"]
 
@@ -85,33 +88,34 @@ def one_draw(data: Path, asked: Asked, seed: int) -> dict[str, Ran]:
     }
 
 
-def drawn(source: Path, folder: Path, labels: int, seed: int) -> Path:
-    """Divide SOURCE/CLASS into FOLDER/train/CLASS, so many of each class, and FOLDER/test/CLASS.
+def drawn(sources: Sequence[Path], folder: Path, labels: int, seed: int) -> Path:
+    """Divide STYLE/CLASS into FOLDER/train/CLASS, so many of each class, and FOLDER/test/CLASS.
 
     Pictures are laid on white: what other programs make of transparency isn't what is compared.
     """
-    for place in sorted(p for p in source.iterdir() if p.is_dir()):
-        files = sorted(place.glob("*.png"))
-        taken = min(labels, int(MOST_SHARE * len(files)))
-        order = np.random.default_rng([seed, labels]).permutation(len(files))
+    for place in sorted(p for p in sources[0].iterdir() if p.is_dir()):
+        things = sorted(path.name for path in place.glob("*.png"))
+        taken = min(labels // len(sources), int(MOST_SHARE * len(things)))
+        order = np.random.default_rng([seed, labels]).permutation(len(things))
         for number, at in enumerate(order.tolist()):
             target = folder / ("train" if number < taken else "test") / place.name
             target.mkdir(parents=True, exist_ok=True)
-            with Image.open(files[at]) as opened:
-                picture = opened.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            white.alpha_composite(picture)
-            white.convert("RGB").save(target / files[at].name)
+            for source in sources:
+                with Image.open(source / place.name / things[at]) as opened:
+                    picture = opened.convert("RGBA")
+                white = Image.new("RGBA", picture.size, "white")
+                white.alpha_composite(picture)
+                white.convert("RGB").save(target / f"{source.name}-{things[at]}")
     return folder
 
 
 def draws(work: str, asked: Asked, seeds: range) -> Iterator[dict[str, Ran]]:
     """Yield the results of every draw, telling them."""
-    source = real_data("drawn-styles/google" if WORKS[work] else work)
-    for seed in seeds if source else ():
-        assert source is not None
+    styles = [f"drawn-styles/{style}" for style in STYLES.get(work, ("google",))]
+    sources = [p for p in map(real_data, styles if WORKS[work] else [work]) if p]
+    for seed in seeds if sources else ():
         with tempfile.TemporaryDirectory(prefix="retarget-drawn.") as place:
-            data = drawn(source, Path(place), WORKS[work], seed) if WORKS[work] else source
+            data = drawn(sources, Path(place), WORKS[work], seed) if WORKS[work] else sources[0]
             found = one_draw(data, asked, seed)
         told = ", ".join(f"{way} {r.accuracy:.3f} in {r.seconds:.0f} s" for way, r in found.items())
         what = found["peer"].said

@@ -196,7 +196,7 @@ def test_drawings_are_divided_by_class_and_laid_on_white(load: Load, tmp_path: P
             clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
             clear.save(tmp_path / "in" / name / f"{i}.png")
     drawn = load("tuning_photos").drawn
-    made = [drawn(tmp_path / "in", tmp_path / f"{seed}", 5, seed) for seed in (0, 1)]
+    made = [drawn([tmp_path / "in"], tmp_path / f"{seed}", 5, seed) for seed in (0, 1)]
     for folder in made:
         counts = {
             (part, name): len(list((folder / part / name).iterdir()))
@@ -215,6 +215,25 @@ def test_drawings_are_divided_by_class_and_laid_on_white(load: Load, tmp_path: P
     assert first != second
     with Image.open(next(made[0].glob("train/many/*.png"))) as picture:
         assert (picture.mode, picture.getpixel((0, 0))) == ("RGB", (255, 255, 255))
+
+
+def test_a_thing_drawn_in_two_styles_lies_on_one_side(load: Load, tmp_path: Path) -> None:
+    from PIL import Image
+
+    styles = [tmp_path / "one", tmp_path / "two"]
+    for style in styles:
+        (style / "things").mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGBA", (8, 8)).save(style / "things" / f"{i}.png")
+    made = load("tuning_photos").drawn(styles, tmp_path / "made", 8, 0)
+    things = {
+        part: sorted(p.name.split("-")[1] for p in (made / part / "things").iterdir())
+        for part in ("train", "test")
+    }
+    assert len(things["train"]) == 8
+    assert len(things["test"]) == 16
+    assert all(names[::2] == names[1::2] for names in things.values())
+    assert not set(things["train"]) & set(things["test"])
 
 
 def test_gains_are_paired_over_draws(load: Load) -> None:
