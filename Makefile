@@ -19,6 +19,7 @@ demo: $(DEMO)
 
 # One thread a process: two processes of two threads each would fight over two cores.
 test: export OMP_NUM_THREADS ?= 1
+test: export MYPY_NUM_WORKERS ?= $(WORKERS)
 test: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -11,9 +11,9 @@ Every draw takes so many sentences of each class from the training split; its wh
   own, where `--peer-python` names an interpreter that has it.
 
 Differences of accuracy are means over draws with the 95% interval of a paired t-test. Times are CPU
-seconds of one thread, from sentences to a trained encoder with its head; reading the model is not
-counted for the peer, and is for us. Aims: better than both probes at 8 and 16 by an interval
-without zero; better than TF-IDF everywhere; no worse than `setfit`, in a fifth of its time.
+seconds of one thread, from loading the encoder to a trained one with its head, written to disk.
+Aims: better than both probes at 8 and 16 by an interval without zero; better than TF-IDF
+everywhere; no worse than `setfit`, in a fifth of its time.
 
     python benchmarks/contrastive.py [--draws 5] [--first 0] [--labels 8 16 64]
         [--peer-python PATH]
