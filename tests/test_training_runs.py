@@ -20,8 +20,11 @@ import retarget as rt
 from retarget.cli.app import run as command
 from retarget.core.config import FitConfig
 from retarget.core.errors import UsageError
+from retarget.methods.base import Method
+from retarget.methods.tuning import Tuning
 from retarget.runs.kinds import STRESSED
 from retarget.runs.trying import baselines_of, stresses, training_seconds, trains
+from retarget.selection.candidates import methods_for, tunings_for
 from retarget.selection.judge import mix_of
 
 ASKED: dict[str, Any] = {
@@ -241,7 +244,7 @@ def test_denominators_follow_from_what_is_asked() -> None:
     [
         (["teleport"], "There is no method 'teleport'"),
         ([{"name": "finetune", "speed": 3}], "has no setting speed"),
-        ([{"name": "probe", "speed": 3}], "takes no settings"),
+        ([{"name": "probe", "speed": 3}], "has no setting speed. It has class_weight, strengths"),
         ([{"epochs": 3}], "needs its name"),
         ([{"name": "finetune", "epochs": 3}, "finetune"], "asked for twice"),
     ],
@@ -259,6 +262,51 @@ def test_a_method_as_a_dataclass_is_one_in_a_configuration() -> None:
     config = asked("x", None, {"method": rt.FineTune(from_layer=2, lr="auto")})
     assert config.methods == ({"name": "finetune", "from_layer": 2, "lr": "auto"},)
     assert FitConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("name", [n for n in rt.__all__ if n[0].isupper()])
+def test_every_method_is_a_documented_dataclass_that_a_configuration_holds(name: str) -> None:
+    from retarget.api import asked
+
+    cls = getattr(rt, name)
+    if not issubclass(cls, Method | Tuning):
+        return
+    assert len(cls.__doc__) > 40
+    config = asked("x", None, {"methods": [cls()]})
+    again = FitConfig.model_validate_json(config.model_dump_json())
+    kind = sorted(cls.kinds)[0]
+    (made,) = (*methods_for(kind, again.methods), *tunings_for(kind, again.methods, {}))
+    assert made == cls()
+
+
+def test_a_method_on_frozen_features_takes_settings_of_its_own() -> None:
+    from retarget.api import asked
+
+    wanted = rt.Probe(strengths=(0.5, 0.125), class_weight="balanced")
+    config = asked("x", None, {"methods": [wanted, "probe", rt.Knn(neighbours=(3,))]})
+    again = FitConfig.model_validate_json(config.model_dump_json())
+    found = methods_for("classification", again.methods)
+    assert found == (wanted, rt.Probe(), rt.Knn(neighbours=(3,)))
+    assert len(set(found)) == 3
+
+
+def test_classes_weigh_alike_with_several_labels_too() -> None:
+    for kind in ("classification", "multilabel", "tagging"):
+        (probe,) = methods_for(kind, ["probe"], "balanced")
+        assert isinstance(probe, rt.Probe)
+        assert probe.class_weight == "balanced"
+    (ridge,) = methods_for("regression", ["probe"], "balanced")
+    assert ridge == rt.Probe()
+
+
+def test_every_file_that_registers_a_method_is_known_to_programs() -> None:
+    room = Path(rt.__file__).parent / "methods"
+    there = {p.stem for p in room.glob("*.py") if "\n@register_" in p.read_text("utf-8")}
+    hands = "import sys, json, retarget.api; print(json.dumps([m for m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", hands], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert {f"retarget.methods.{name}" for name in there} <= loaded
+    assert "torch" not in loaded
 
 
 def test_the_time_told_is_that_of_every_step_and_of_training_again() -> None:

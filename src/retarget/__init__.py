@@ -21,21 +21,39 @@ if TYPE_CHECKING:
     from retarget.api import open_task as open_task
     from retarget.core.errors import RetargetError as RetargetError
     from retarget.methods.callbacks import Callback as Callback
+    from retarget.methods.contrastive import Contrastive as Contrastive
+    from retarget.methods.crf import Crf as Crf
+    from retarget.methods.finetune import BitFit as BitFit
     from retarget.methods.finetune import FineTune as FineTune
+    from retarget.methods.finetune import NormTuning as NormTuning
+    from retarget.methods.knn import Knn as Knn
+    from retarget.methods.lora import Dora as Dora
+    from retarget.methods.lora import Ia3 as Ia3
     from retarget.methods.lora import Lora as Lora
     from retarget.methods.probe import Probe as Probe
+    from retarget.methods.prototype import Prototype as Prototype
     from retarget.methods.scratch import Scratch as Scratch
+    from retarget.methods.scratch import SmallCnn as SmallCnn
     from retarget.run import Run as Run
     from retarget.sources.own import own_source as own_source
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "BitFit": "retarget.methods.finetune",
     "Callback": "retarget.methods.callbacks",
+    "Contrastive": "retarget.methods.contrastive",
+    "Crf": "retarget.methods.crf",
+    "Dora": "retarget.methods.lora",
     "FineTune": "retarget.methods.finetune",
+    "Ia3": "retarget.methods.lora",
+    "Knn": "retarget.methods.knn",
     "Lora": "retarget.methods.lora",
+    "NormTuning": "retarget.methods.finetune",
     "Probe": "retarget.methods.probe",
+    "Prototype": "retarget.methods.prototype",
     "Scratch": "retarget.methods.scratch",
+    "SmallCnn": "retarget.methods.scratch",
     "own_source": "retarget.sources.own",
     "Run": "retarget.run",
     "RetargetError": "retarget.core.errors",
@@ -48,7 +66,8 @@ _HOME = {
 }
 
 __all__ = [
-    "Callback", "FineTune", "Lora", "Probe", "RetargetError", "Run", "Scratch", "compare",
+    "BitFit", "Callback", "Contrastive", "Crf", "Dora", "FineTune", "Ia3", "Knn", "Lora",
+    "NormTuning", "Probe", "Prototype", "RetargetError", "Run", "Scratch", "SmallCnn", "compare",
     "evaluate", "fit", "inspect", "load_run", "open_task", "own_source",
 ]  # fmt: skip
 

@@ -14,6 +14,7 @@ from retarget.core.types import Pooling
 from retarget.evaluation.results import Evaluation
 from retarget.features.material import Material, gather, pooling_of
 from retarget.features.store import FeatureStore
+from retarget.methods.base import Method
 from retarget.methods.tuning import Tuning
 from retarget.run import Run
 from retarget.runs.compare import Comparison, compare_runs
@@ -203,7 +204,9 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
         if one in told:
             told[several] = [told.pop(one)]
     if "methods" in told and not isinstance(told["methods"], str):
-        told["methods"] = [described(m) if isinstance(m, Tuning) else m for m in told["methods"]]
+        told["methods"] = [
+            described(m) if isinstance(m, Method | Tuning) else m for m in told["methods"]
+        ]
     return told
 
 

@@ -1,5 +1,20 @@
-"""How what a source knows is put to use: one file a method."""
+"""How what a source knows is put to use: one file a method.
 
-from retarget.methods import crf, finetune, heads, knn, lora, probe, prototype, scratch
+Those that register a method are imported here. Others of this room import PyTorch.
+"""
 
-__all__ = ["crf", "finetune", "heads", "knn", "lora", "probe", "prototype", "scratch"]
+from retarget.methods import (
+    contrastive,
+    crf,
+    finetune,
+    heads,
+    knn,
+    lora,
+    probe,
+    prototype,
+    scratch,
+)
+
+__all__ = [
+    "contrastive", "crf", "finetune", "heads", "knn", "lora", "probe", "prototype", "scratch",
+]  # fmt: skip

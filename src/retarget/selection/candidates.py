@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from retarget.core.errors import UsageError
-from retarget.core.types import CLASSES, Kind
+from retarget.core.types import Kind
 from retarget.features.table import Table
 from retarget.methods.base import METHODS, Method, method
 from retarget.methods.tuning import TUNINGS, Tuning
@@ -32,21 +32,36 @@ def methods_for(
     """Return those methods asked for that work on frozen features, or the usual ones.
 
     Raises:
-        UsageError: an unknown method, or one that can't do this kind of target.
+        UsageError: an unknown method or setting, or a method that can't do this kind of target.
     """
-    chosen = []
-    names = [name_of(one) for one in asked]
-    for name in names or DEFAULT_METHODS:
+    chosen: list[Method] = []
+    for one in asked or DEFAULT_METHODS:
+        name = name_of(one)
         if name in TUNINGS:
             continue
-        weighs = name == "probe" and kind in CLASSES
-        made = method(name, **({"class_weight": class_weight} if weighs else {}))
+        weighs = name == "probe" and kind != "regression"
+        usual = {"class_weight": class_weight} if weighs else {}
+        # What was read from JSON or YAML has lists, and methods are compared and counted.
+        own = {k: tuple(v) if isinstance(v, list) else v for k, v in _own(METHODS[name], one)}
+        made = method(name, **{**usual, **own})
         if kind in made.kinds:
-            chosen.append(made)
-        elif names:
+            if made not in chosen:
+                chosen.append(made)
+        elif asked:
             able = ", ".join(sorted(n for n, m in METHODS.items() if kind in m.kinds))
             raise UsageError(f"{name} can't do {kind}. Choose from: {able}.")
     return tuple(chosen)
+
+
+def _own(cls: type[Method] | type[Tuning], asked: Asked) -> list[tuple[str, Any]]:
+    """Return the settings that a method was asked for with. Raises `UsageError` for others."""
+    own = [] if isinstance(asked, str) else [(k, v) for k, v in asked.items() if k != "name"]
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # methods are dataclasses
+    if strange := sorted({name for name, _ in own} - known):
+        raise UsageError(
+            f"{cls.name} has no setting {', '.join(strange)}. It has {', '.join(sorted(known))}."
+        )
+    return own
 
 
 def tunings_for(
@@ -67,16 +82,9 @@ def tunings_for(
     for one in asked:
         cls = TUNINGS.get(name_of(one))
         if cls is None:
-            if not isinstance(one, str):
-                raise UsageError(f"{name_of(one)} takes no settings.")
             continue
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]  # tunings are dataclasses
-        own = {} if isinstance(one, str) else {k: v for k, v in one.items() if k != "name"}
-        if strange := sorted(set(own) - known):
-            raise UsageError(
-                f"{cls.name} has no setting {', '.join(strange)}. "
-                f"It has {', '.join(sorted(known))}."
-            )
+        own = dict(_own(cls, one))
         if kind not in cls.kinds:
             raise UsageError(f"{cls.name} can't do {kind}.")
         tuning = cls(**{k: v for k, v in {**settings, **own}.items() if k in known})
@@ -101,11 +109,12 @@ def name_of(asked: Asked) -> str:
     return name
 
 
-def described(method: Tuning) -> dict[str, Any]:
-    """Return what `tunings_for` makes the same method of: its name and what is not as usual."""
+def described(method: Method | Tuning) -> dict[str, Any]:
+    """Return what `methods_for` or `tunings_for` makes the same method of: its name and what is
+    not as usual."""
     told = {
         f.name: getattr(method, f.name)
-        for f in fields(method)  # type: ignore[arg-type]  # tunings are dataclasses
+        for f in fields(method)  # type: ignore[arg-type]  # methods are dataclasses
         if getattr(method, f.name) != f.default
     }
     return {"name": method.name, **told}
