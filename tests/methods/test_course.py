@@ -23,9 +23,16 @@ SHORT = {"epochs": 2, "batch": 8, "augment": 0.0}
 class Recorder:
     """A training that moves every trained weight by a fixed step, and notes what it was asked."""
 
-    def __init__(self, taken: int = 3, interrupted: bool = False, step: float = 0.01) -> None:
+    def __init__(
+        self,
+        taken: int = 3,
+        interrupted: bool = False,
+        step: float = 0.01,
+        interrupted_from: int = 10**9,
+    ) -> None:
         self.calls: list[dict] = []
-        self.taken, self.interrupted, self.step = taken, interrupted, step
+        self.taken, self.step = taken, step
+        self.interrupted_from = 1 if interrupted else interrupted_from
 
     def __call__(self, trainee, parts, subject, how, *, key, epochs=None, lesson=None) -> Trained:
         start = weights_of(trainee)
@@ -54,7 +61,7 @@ class Recorder:
             notes=(f"note {len(self.calls)}",),
             schedule=9,
             settings={"lr": 0.125},
-            interrupted=self.interrupted,
+            interrupted=len(self.calls) >= self.interrupted_from,
         )
 
 
@@ -186,6 +193,23 @@ def test_what_was_ended_by_hand_is_finished_and_not_kept(recorded, subject):
     assert resolve(found.uri).load() is not None
     FineTune().fit(subject)
     assert len(recorder.calls) == 2
+
+
+def test_a_second_training_that_was_ended_by_hand_leaves_the_first(recorded, subject):
+    recorder = recorded(step=1e-3, interrupted_from=2)
+    found = FineTune(mix=False).fit(subject)
+    first, second = recorder.calls
+    weights = resolve(found.uri).load().weights()
+    name = next(n for n in first["weights"] if n.endswith("conv1.weight"))
+    assert torch.equal(weights[name.removeprefix("encoder.model.")], first["weights"][name])
+    assert not torch.equal(first["weights"][name], second["weights"][name])
+    head = first["weights"]["linear.weight"].numpy()
+    np.testing.assert_array_equal(found.member.head.arrays()["weight"], head)
+    assert found.settings["refit"] is False
+    assert course.ENDED_AGAIN in found.notes
+    assert found.cost.seconds == 3.0 + 4.0
+    FineTune(mix=False).fit(subject)
+    assert len(recorder.calls) > 2
 
 
 def test_encoders_of_mixtures_are_kept_where_that_is_asked_for(recorded, subject):

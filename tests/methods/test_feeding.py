@@ -5,6 +5,11 @@ import pytest
 import torch
 
 from retarget.core.errors import SourceError
+from retarget.core.progress import listening
+from retarget.features import activations
+from retarget.features.activations import estimate
+from retarget.features.prefix import multiply_adds
+from retarget.methods import feeding as feeding_module
 from retarget.methods.decisions import decide
 from retarget.methods.feeding import Feeding, cut_where_frozen, frozen_layers
 from retarget.methods.settings import Training
@@ -59,6 +64,47 @@ def test_cut_at_the_deepest_frozen_layer_with_a_view_for_every_few_epochs(
     views = {next(feeding.training(rows, e)).sum().item() for e in range(1, 30)}
     assert len(views) > 4  # of four views of two examples
     assert feeding.megabytes > 0
+
+
+def test_the_disk_that_activations_take_is_told_before_they_are_made(
+    trainable: ModuleType,
+) -> None:
+    told: list[str] = []
+
+    class Listening:
+        def tell(self, text: str) -> None:
+            told.append(text)
+
+    model, made = trainable.trainee(trainable.subject()), trainable.subject(24, 8)
+    with listening(Listening()):  # type: ignore[arg-type]  # nothing is counted here
+        cut(trainable, model, augment=0.5)
+    needed = estimate(made.inputs, model.split, 4)
+    assert told == [
+        f"{made.title}: activations of second are kept on disk, at most {needed.megabytes:,.0f} MB."
+    ]
+
+
+def test_nothing_is_cached_where_a_row_costs_more_than_the_layers_before_it(
+    trainable: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, float] = {}
+
+    def watched(epochs: int, count: int, **told: float) -> bool:
+        asked.update(told)
+        return activations.pays(epochs, count, **{**told, "row_bytes": 10**9})
+
+    monkeypatch.setattr(feeding_module, "pays", watched)
+    model, made = trainable.trainee(trainable.subject()), trainable.subject(24, 8)
+    feeding = cut(trainable, model, augment=0.5)
+    assert model.split is None
+    assert feeding.cached is None
+    assert "costs more than it saves" in feeding.notes[0]
+    split = model.encoder.split_at("second")
+    assert (
+        asked["row_bytes"] == estimate(made.inputs, split, 4).row_bytes > 4 * np.prod(split.shape)
+    )
+    assert asked["operations"] == multiply_adds(model.encoder, split, CPU) > 0
+    assert (asked["learning"], asked["validation"], asked["device"]) == (16, 8, "cpu")
 
 
 def test_cut_further_up_where_it_cannot_be_cut(trainable: ModuleType, monkeypatch) -> None:

@@ -53,6 +53,22 @@ def test_groups_by_part_and_head_and_dimension() -> None:
     assert seen(model, optimiser)["encoder.0.weight"][0] == 0.05
 
 
+def test_scales_of_adapters_are_not_pulled_to_zero() -> None:
+    shapes = {
+        "encoder.a.ia3_l.default": (1, 4, 1, 1),
+        "encoder.a.lora_magnitude_vector.default.weight": (1, 4, 1, 1),
+        "encoder.a.lora_B.default.weight": (4, 1),
+        "linear.weight": (1, 4),
+    }
+    named = {name: nn.Parameter(torch.ones(shape)) for name, shape in shapes.items()}
+    optimiser = adamw(named, [Part(tuple(named))], 0.1, 0.1, 0.5)
+    for value in named.values():
+        value.grad = torch.zeros_like(value)
+    optimiser.step()
+    shrunk = {name for name, value in named.items() if float(value.detach().max()) < 1.0}
+    assert shrunk == {"encoder.a.lora_B.default.weight", "linear.weight"}
+
+
 def test_under_l2_sp_only_the_head_decays_to_zero() -> None:
     both = Part(("encoder.0.weight", "linear.weight"))
     assert seen(*made(both, stay_near=0.1)) == {

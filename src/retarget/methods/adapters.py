@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from retarget.methods.lora import Lora
 
+# Adapters that multiply: what PEFT calls their parameters.
+SCALES = ("ia3_l", "lora_magnitude_vector")
 # They read their parts' weights instead of calling them: an adapter there would not be seen.
 _FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 

@@ -17,6 +17,11 @@ from retarget.methods.tunings import GradientTuning, Ready
 from retarget.sources.encoder import Encoder
 from retarget.sources.tuned import save_tuned
 
+ENDED_AGAIN = (
+    "interrupted: training on all rows was ended by hand. What is handed over learned without the "
+    "validation rows."
+)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -56,7 +61,13 @@ def run(tuning: GradientTuning, subject: Subject, key: str) -> Tuned:
         )
     outcome = Outcome(trained, mixed, trained.cost, trained.notes, trained.interrupted)
     if again and not outcome.interrupted:
-        ready, outcome = _again(how, subject, outcome, key)
+        second, later = _again(how, subject, outcome, key)
+        if later.interrupted:
+            # The first is whole and judged; the second is neither.
+            notes = (*outcome.notes, ENDED_AGAIN)
+            outcome = replace(outcome, cost=later.cost, notes=notes, interrupted=True)
+        else:
+            ready, outcome = second, later
     tuned = _written(how, subject, ready, outcome, key)
     # What was ended by hand is no answer to the same question asked again.
     if processes.is_main() and not outcome.interrupted:

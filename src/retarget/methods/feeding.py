@@ -9,8 +9,10 @@ from torch import Tensor
 
 from retarget.core.errors import SourceError, UsageError
 from retarget.core.hashing import hash_bytes, hash_json
+from retarget.core.progress import tell
 from retarget.core.types import IntArray
 from retarget.features.activations import Activations, estimate, pays
+from retarget.features.prefix import multiply_adds
 from retarget.features.views import Feed, Views
 from retarget.methods.decisions import Decisions
 from retarget.methods.settings import Training
@@ -113,14 +115,27 @@ def cut_where_frozen(
             f"and {max(needed.limit, 0) / 1e6:,.0f} MB are allowed."
         )
         return
-    learning, judging = len(subject.learning), len(subject.judging)
-    if not pays(epochs, views, learning=learning, validation=judging):
+    device = next(trainee.parameters()).device
+    saves = pays(
+        epochs,
+        views,
+        learning=len(subject.learning),
+        validation=len(subject.judging),
+        operations=multiply_adds(encoder, split, device),
+        row_bytes=needed.row_bytes,
+        device=device.type,
+    )
+    if not saves:
         feeding.notes.append(
-            f"Nothing was cached: {epochs} epochs are too few for it to pay with {views} views."
+            f"Nothing was cached: in {epochs} epochs with {views or 'no'} changed views of each "
+            f"example, keeping what {split.layer} gives costs more than it saves."
         )
         return
+    tell(
+        f"{subject.title}: activations of {split.layer} are kept on disk, at most "
+        f"{needed.megabytes:,.0f} MB."
+    )
     key = _prefix_key(encoder, trained, subject, split.layer)
-    device = next(trainee.parameters()).device
     try:
         made = Activations(feeding.plain, split, count=views, key=key, device=device)
     except (OSError, UsageError) as error:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from retarget.methods.adapters import SCALES
 from retarget.methods.settings import Part
 
 HEAD = "linear."
@@ -24,8 +25,9 @@ def adamw(
 ) -> AdamW:
     """Return AdamW (Loshchilov and Hutter 2019) over the parameters of all parts.
 
-    Groups carry their peak learning rate as `peak`. Weight decay spares what has one dimension:
-    norms and biases. Under L2-SP the encoder is pulled to its start instead of to zero.
+    Groups carry their peak learning rate as `peak`. Weight decay spares what has one dimension,
+    norms and biases, and scales of adapters, which change nothing at one and not at zero. Under
+    L2-SP the encoder is pulled to its start instead of to zero.
     """
     groups: list[dict[str, Any]] = []
     for part in parts:
@@ -34,7 +36,7 @@ def adamw(
             peak = part.factor * (head_lr if head else lr)
             shrunk = 0.0 if stay_near and not head else weight_decay
             for flat, decay in ((False, shrunk), (True, 0.0)):
-                found = [named[name] for name in own if (named[name].ndim <= 1) is flat]
+                found = [named[name] for name in own if _is_spared(name, named[name]) is flat]
                 if found:
                     groups.append(
                         {"params": found, "lr": peak, "peak": peak, "weight_decay": decay}
@@ -42,6 +44,10 @@ def adamw(
     devices = {named[name].device.type for part in parts for name in part.names}
     # One call for all tensors: a tenth of the time that a loop over them takes on a CPU.
     return AdamW(groups, lr=lr, fused=devices <= {"cpu", "cuda"})
+
+
+def _is_spared(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim <= 1 or any(scale in name for scale in SCALES)
 
 
 def set_lr(optimiser: Optimizer, factor: float) -> None:
