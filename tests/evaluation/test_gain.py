@@ -87,6 +87,24 @@ def test_helps_says_how_much_over_whom_and_how_sure() -> None:
     assert (found.against, found.metric, found.labels_needed) == ("pixels", "accuracy", None)
 
 
+def test_denominators_that_were_not_beaten_are_named_where_transfer_helps() -> None:
+    sure, unsure, worse = (
+        Gain(0.2, 0.1, 0.3, 0.5, "t"), Gain(0.01, -0.04, 0.06, 0.69, "t"),
+        Gain(-0.1, -0.2, -0.05, 0.8, "t"),
+    )  # fmt: skip
+    said = verdict({"random": sure, "tfidf": unsure}, "accuracy", "random", 100, 100)
+    assert said.word == "helps"
+    assert said.sentence.endswith("It was not shown to beat TF-IDF and a linear model.")
+    gains = {"random": sure, "tfidf": unsure, "scratch": worse, "majority": sure}
+    said = verdict(gains, "accuracy", "random", 100, 100)
+    assert said.sentence.endswith(
+        "It was not shown to beat TF-IDF and a linear model or the same architecture trained from "
+        "scratch."
+    )
+    beaten = verdict({"random": sure, "tfidf": sure}, "accuracy", "random", 100, 100)
+    assert "not shown" not in beaten.sentence
+
+
 def test_hurts_says_so_first() -> None:
     found = say(-0.1, -0.15, -0.05, 0.7)
     assert found.word == "hurts"

@@ -83,6 +83,8 @@ def verdict(
 ) -> Verdict:
     """Return whether transfer helps, decided by the interval of the gain over one denominator.
 
+    Where it helps, denominators that it was not shown to beat on judging data are named too.
+
     Args:
         gains: denominator → gain, all of `metric`. Without any there is nothing to tell.
         metric: name of the headline metric.
@@ -101,7 +103,8 @@ def verdict(
         sentence = f"{saying.cannot}: too little was judged ({count(judged, 'example')})."
         return Verdict("cannot be told apart", sentence, against, metric)
     if over.low > 0:
-        return Verdict("helps", f"Transfer helps: {saying.measured}.", against, metric)
+        sentence = f"Transfer helps: {saying.measured}.{_not_told(gains, metric, against)}"
+        return Verdict("helps", sentence, against, metric)
     if over.high < 0:
         sentence = f"Transfer hurts: {saying.measured}."
         return Verdict("hurts", sentence, against, metric)
@@ -131,6 +134,16 @@ def _more(needed: int | None, judged: int, labelled: int) -> str:
         return "They are so close that more labels would hardly tell."
     noun = "more label" if judged == labelled else "more judged label"
     return f"About {count(needed, noun)} would tell, if the difference is what it seems."
+
+
+def _not_told(gains: Mapping[str, Gain], metric: str, against: str) -> str:
+    """Return a sentence on the denominators that were not beaten, "" where all were."""
+    left = [name for name, gain in gains.items() if name != against and not gain.low > 0]
+    if not left:
+        return ""
+    names = [denominator_name(name, metric) for name in left]
+    said = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    return f" It was not shown to beat {said}."
 
 
 def _rival(gains: Mapping[str, Gain], metric: str, against: str) -> str:
