@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from retarget.core.errors import TrainingError
 from retarget.methods import memory
-from retarget.methods.memory import PeakMemory, is_out_of_memory, resident_bytes
+from retarget.methods.memory import PeakMemory, is_out_of_memory, resident_bytes, run_in_parts
 
 
 def test_knows_when_memory_was_not_enough() -> None:
@@ -49,3 +50,32 @@ def test_the_second_measurement_sees_what_the_first_one_left_to_the_allocator() 
             del held
             found.append(peak.megabytes)
     assert found[1] > 0.7 * found[0] > 50
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 7, 20])
+def test_a_batch_goes_in_parts_that_fit(room: int) -> None:
+    sizes = []
+
+    def make(part: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(part))
+        if len(part) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 2 * part
+
+    batch = torch.arange(14.0).reshape(7, 2)
+    assert torch.equal(run_in_parts(make, batch), 2 * batch)
+    assert sizes[0] == 7
+    assert sum(size for size in sizes if size <= room) == 7
+
+
+def test_what_no_part_fits_is_said_and_other_errors_are_themselves() -> None:
+    def full(part: torch.Tensor) -> torch.Tensor:
+        raise MemoryError
+
+    def wrong(part: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes cannot be multiplied")
+
+    with pytest.raises(TrainingError, match="not enough for a single example"):
+        run_in_parts(full, torch.zeros(4, 1))
+    with pytest.raises(RuntimeError, match="multiplied"):
+        run_in_parts(wrong, torch.zeros(4, 1))

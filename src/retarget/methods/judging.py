@@ -15,7 +15,7 @@ from retarget.evaluation.quantiles import t_quantile
 from retarget.methods.base import Labels
 from retarget.methods.gear import Gear
 from retarget.methods.losses import calibrated, example_losses
-from retarget.methods.memory import is_out_of_memory, too_little
+from retarget.methods.memory import run_in_parts
 from retarget.methods.model import to_probabilities
 from retarget.methods.units import Course, by_example
 
@@ -93,7 +93,8 @@ class Judge:
         gear.trainee.eval()
         course = Course(gear.feeding.plain, examples[place], gear.how.batch)
         batches = gear.feeding.evaluation(course.batches)
-        found = [course.rows(self._run(batch, make), at) for at, batch in enumerate(batches)]
+        run = torch.no_grad()(lambda part: make(self._gear.placed(part)))
+        found = [course.rows(run_in_parts(run, batch), at) for at, batch in enumerate(batches)]
         before, until = len(rows(examples[: place.start])), len(rows(examples[: place.stop]))
         made = course.restored(found, width)
         outputs = gear.team.whole(made, slice(before, until), len(rows(examples)))
@@ -103,20 +104,6 @@ class Judge:
                 "learning rate (--lr), or in float32."
             )
         return outputs
-
-    @torch.no_grad()
-    def _run(self, batch: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
-        gear, size = self._gear, len(batch)
-        while True:
-            try:
-                made = [make(gear.placed(part)) for part in torch.split(batch, size)]
-                return torch.cat(made)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if size == 1:
-                    raise too_little(error) from error
-                size = (size + 1) // 2
 
 
 def judged(labels: Labels, outputs: FloatArray, metric: str) -> Judgement:

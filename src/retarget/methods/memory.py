@@ -5,10 +5,12 @@ import gc
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from retarget.core.errors import TrainingError
 
@@ -30,6 +32,23 @@ def too_little(error: BaseException, together: int = 1) -> TrainingError:
         f"Memory is not enough for {what} ({error}). Train fewer layers (--from), let "
         "activations be recomputed, or choose a smaller source or input size."
     )
+
+
+def run_in_parts(make: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    """Return what `make` gives of a batch, in parts of it where memory doesn't hold it whole.
+
+    Raises `TrainingError` where it doesn't hold a single example.
+    """
+    size = len(batch)
+    while True:
+        try:
+            return torch.cat([make(part) for part in torch.split(batch, size)])
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise too_little(error) from error
+            size = (size + 1) // 2
 
 
 class PeakMemory:

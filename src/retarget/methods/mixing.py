@@ -15,6 +15,7 @@ from retarget.features.devices import pick_device
 from retarget.features.views import Views
 from retarget.methods.base import Labels
 from retarget.methods.losses import calibrated, example_losses
+from retarget.methods.memory import run_in_parts
 from retarget.methods.start import EXAMPLES_AT_ONCE
 from retarget.methods.trainee import Trainee
 from retarget.methods.tuning import Mix, Subject
@@ -118,7 +119,10 @@ def _outputs(
             trainee.load_state_dict(dict(one))
             trainee.split = split if activations else None
             stream = activations or views.evaluation(course.batches)
-            made = [course.rows(trainee(batch.to(device)), at) for at, batch in enumerate(stream)]
+            made = [
+                course.rows(run_in_parts(lambda part: trainee(part.to(device)), batch), at)
+                for at, batch in enumerate(stream)
+            ]
             trainee.split = None
             meter.advance()
             yield course.restored(made, subject.labels.outputs)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from retarget.core.progress import progress
 from retarget.core.types import CLASSES, FloatArray, IntArray
@@ -10,6 +11,7 @@ from retarget.features.views import Views
 from retarget.methods.base import Labels
 from retarget.methods.heads import LinearHead
 from retarget.methods.losses import calibrated, example_losses
+from retarget.methods.memory import run_in_parts
 from retarget.methods.model import log_odds
 from retarget.methods.probe import Probe
 from retarget.methods.scale import BlockScale
@@ -76,9 +78,13 @@ def features(encoder: Encoder, subject: Subject, rows: IntArray) -> FloatArray:
     course = Course(views, examples, EXAMPLES_AT_ONCE)
     width = encoder.width_of(last, subject.pooling)
     with progress("Features to start from", len(examples), "examples") as meter:
+
+        def read(part: Tensor) -> Tensor:
+            return encoder.pooled_of(part.to(device), subject.pooling, (last,))[last]
+
         for at, batch in enumerate(views.evaluation(course.batches)):
             with torch.inference_mode():
-                made = encoder.pooled_of(batch.to(device), subject.pooling, (last,))[last]
+                made = run_in_parts(read, batch)
             found.append(course.rows(made, at))
             meter.advance(len(batch))
     return course.restored(found, width).astype(np.float32)
