@@ -12,6 +12,9 @@ DEMO := $(VENV)/installed-demo
 DEV := $(VENV)/installed-dev
 PINS := pyproject.toml constraints.txt
 
+# Every process of a test would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test bench clean
 
 demo: $(DEMO)

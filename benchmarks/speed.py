@@ -58,6 +58,8 @@ class Ran:
 def ran(command: Sequence[str], cache: Path | None = None) -> Ran:
     """Run a whole process that prints JSON. Raises where it fails."""
     environment = dict(os.environ, **({"RETARGET_CACHE": str(cache)} if cache else {}))
+    # Installed packages come compiled; a checkout is, after its first process.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     before, start = _children_cpu(), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     seconds = time.perf_counter() - start
