@@ -283,9 +283,47 @@ def test_missing_files_of_a_folder_are_said(models, tmp_path):
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(SourceError, match=r"no preprocessor_config\.json"):
         resolve(f"file:{folder}").load()
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(SourceError, match="Only safetensors are read"):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SourceError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
         resolve(f"file:{folder}").load()
+
+
+@pytest.mark.parametrize("form", ["folder", "parts", "file"])
+def test_state_dicts_of_hugging_face_are_read_like_safetensors(models, tmp_path, form):
+    folder = copied(models, tmp_path / "model")
+    expected = resolve(f"file:{folder}").load()
+    tensors = read_tensors(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    uri = f"file:{folder}"
+    if form == "parts":
+        names = sorted(tensors)
+        parts = {"a.bin": names[::2], "b.bin": names[1::2]}
+        for part, own in parts.items():
+            torch.save({name: tensors[name] for name in own}, folder / part)
+        places = {name: part for part, own in parts.items() for name in own}
+        index = folder / "pytorch_model.bin.index.json"
+        index.write_text(json.dumps({"weight_map": places}))
+    elif form == "folder":
+        torch.save(tensors, folder / "pytorch_model.bin")
+    else:
+        torch.save(tensors, folder / "mine.pt")
+        uri = f"file:{folder / 'mine.pt'}"
+    source = resolve(uri)
+    found = source.load()
+    assert source.uri == uri
+    batch = expected.example_batch(2)
+    with torch.no_grad():
+        for name, value in expected(batch).items():
+            assert torch.equal(found(batch)[name], value)
+
+
+def test_a_state_dict_with_code_in_a_hugging_face_folder_is_refused(models, tmp_path):
+    folder, trace = copied(models, tmp_path / "model"), tmp_path / "trace"
+    (folder / "model.safetensors").unlink()
+    torch.save(Bomb(trace), folder / "pytorch_model.bin")
+    with pytest.raises(SourceError, match="holds code"):
+        resolve(f"file:{folder}").load()
+    assert not trace.exists()
 
 
 def test_missing_and_misshapen_tensors_of_a_hugging_face_folder_are_named(models, tmp_path):

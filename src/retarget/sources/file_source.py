@@ -154,7 +154,10 @@ def _bare(path: Path, architecture: str | None) -> Source:
                 f"{printable(str(path))} holds weights only: say whose, as in "
                 f"file:{printable(path.name)}?arch=resnet18 (a timm name)."
             )
-        return _timm(path, path, read_json(inside(path.parent, CONFIG)))
+        config = read_json(inside(path.parent, CONFIG))
+        if "model_type" in config:
+            return LocalHfSource(path.parent, path)
+        return _timm(path, path, config)
     blueprint = Blueprint.from_record(
         {"library": "timm", "architecture": architecture, "arguments": {}}
     )

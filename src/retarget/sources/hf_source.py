@@ -1,5 +1,5 @@
-"""`hf:NAME`: encoders of pictures and of texts of transformers, from safetensors only and without
-their code."""
+"""`hf:NAME`: encoders of pictures and of texts of transformers, from safetensors or state dicts
+that run no code, and without code of their own."""
 
 import re
 from abc import abstractmethod
@@ -26,7 +26,13 @@ from retarget.sources.text_folder import (
     text_arguments,
     tokenizer_text,
 )
-from retarget.sources.weights import check_safetensors, inside, read_json, read_tensors
+from retarget.sources.weights import (
+    check_safetensors,
+    inside,
+    read_json,
+    read_tensors,
+    tensor_names,
+)
 from retarget.sources.well_known import KNOWN_HF, KNOWN_TEXT
 
 if TYPE_CHECKING:
@@ -37,6 +43,8 @@ PROCESSOR = "preprocessor_config.json"
 WEIGHTS = "model.safetensors"
 STATIC = "model2vec"
 INDEX = "model.safetensors.index.json"
+# Where there are no safetensors: state dicts, read with `weights_only=True`.
+STATE_DICT, STATE_DICT_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _MODULE = re.compile(r"\d{1,2}_[A-Za-z]{1,40}/(config\.json|model\.safetensors)")
 _PICTURES = re.compile(r"beit|clip|siglip|vit|resnet|conv|dino|image|vision", re.IGNORECASE)
 _TEXT = re.compile(
@@ -86,7 +94,7 @@ class HfFolder(ModelSource):
             return Blueprint.from_record(record)
         if isinstance(config.get("vision_config"), dict):
             config = config["vision_config"]
-        names = [name for shard in self._shards() for name in check_safetensors(shard)]
+        names = [name for shard in self._shards() for name in tensor_names(shard)]
         if not self.has(PROCESSOR):
             raise SourceError(
                 f"{self.uri} has no {PROCESSOR}, so how its pictures are prepared is not known. "
@@ -119,16 +127,19 @@ class HfFolder(ModelSource):
 
     def _shards(self) -> list[Path]:
         """Return the files of weights."""
-        if self.has(WEIGHTS):
-            return [self.path(WEIGHTS)]
-        if not self.has(INDEX):
-            raise SourceError(
-                f"{self.uri} holds no {WEIGHTS}. Only safetensors are read: other files of "
-                "weights could run code. Convert it with `model.save_pretrained(FOLDER)`."
-            )
-        places = read_json(self.path(INDEX)).get("weight_map")
+        for whole, index in ((WEIGHTS, INDEX), (STATE_DICT, STATE_DICT_INDEX)):
+            if self.has(whole):
+                return [self.path(whole)]
+            if self.has(index):
+                return self._indexed(index)
+        raise SourceError(
+            f"{self.uri} holds no weights: neither {WEIGHTS} nor {STATE_DICT}, whole or in parts."
+        )
+
+    def _indexed(self, index: str) -> list[Path]:
+        places = read_json(self.path(index)).get("weight_map")
         if not isinstance(places, dict) or not all(isinstance(v, str) for v in places.values()):
-            raise SourceError(f"{self.uri}: {INDEX} does not say where the weights are.")
+            raise SourceError(f"{self.uri}: {index} does not say where the weights are.")
         return [self.path(name) for name in sorted(set(places.values()))]
 
     def weights_digest(self) -> str:
@@ -160,11 +171,16 @@ class HfFolder(ModelSource):
 
 
 class LocalHfSource(HfFolder):
-    """A Hugging Face folder on disk."""
+    """A Hugging Face folder on disk, or one file of weights in it, whatever its name is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, weights: Path | None = None) -> None:
         self.folder = folder
-        self.uri = f"file:{folder}"
+        self.uri = f"file:{weights or folder}"
+        self._weights = weights
+
+    def _shards(self) -> list[Path]:
+        """Return the files of weights."""
+        return super()._shards() if self._weights is None else [self._weights]
 
     def path(self, name: str) -> Path:
         """Return a file of the folder; links and names out of it are refused."""
@@ -185,7 +201,10 @@ class HfSource(HfFolder):
     @property
     def facts(self) -> Facts:
         """What a person wants to know; little for a model that isn't well known."""
-        here = any(hub.cached_file(self.name, name) for name in (WEIGHTS, INDEX))
+        here = any(
+            hub.cached_file(self.name, name)
+            for name in (WEIGHTS, INDEX, STATE_DICT, STATE_DICT_INDEX)
+        )
         known = (KNOWN_HF | KNOWN_TEXT).get(self.name) or Facts(self._guess(), self.name)
         return replace(
             known, here=here, how_to_get="" if here else "fetched from the hub when first used"

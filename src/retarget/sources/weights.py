@@ -62,6 +62,13 @@ def read_tensors(path: Path) -> "dict[str, Tensor]":
     return _state_dict(path)
 
 
+def tensor_names(path: Path) -> list[str]:
+    """Return the names of a file's tensors, of safetensors without reading them."""
+    if path.suffix.lower() == ".safetensors":
+        return list(check_safetensors(path))
+    return list(read_tensors(path))
+
+
 def _state_dict(path: Path) -> "dict[str, Tensor]":
     import torch
 
