@@ -51,8 +51,15 @@ def test_problems_stand_below_what_they_are(record: RunRecord) -> None:
 
 def test_eighty_columns_cut_neither_uri_nor_licence() -> None:
     uri = "timm:swin_tiny_patch4_window7_224.ms_in22k"
-    facts = Facts("image", "Swin", trained_on="WIT-400M, pictures with texts", licence="Apache-2.0")
+    facts = Facts(
+        "image",
+        "Swin",
+        parameters=28_300_000,
+        megabytes=114.0,
+        trained_on="WIT-400M, pictures with texts",
+        licence="Apache-2.0",
+    )
     source = SourceRecord(uri=uri, facts=facts)
     console, stream = _console()
     tables.show_sources(SourceList(here=(source,), fetchable=()), console)
-    assert re.search(rf"(?m)^{re.escape(uri)} .* Apache-2.0 *$", stream.getvalue())
+    assert re.search(rf"(?m)^{re.escape(uri)} .* 28M, 114 MB .* Apache-2.0 *$", stream.getvalue())

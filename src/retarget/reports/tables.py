@@ -71,13 +71,13 @@ def show_sources(found: SourceList, console: Console) -> None:
 
 
 def _show_some(title: str, some: Sequence[SourceRecord], console: Console) -> None:
-    table = _table(title, "Source", "Size", "Trained on", "Licence")
+    table = _table(title, "Source", "Weights", "Trained on", "Licence")
     for record in some:
         table.add_row(*_source(record))
     # URIs are there to be copied: where there is room, the training data wrap instead.
     longest = max(len(record.uri) for record in some)
-    for column in (table.columns[0], table.columns[1], table.columns[3]):
-        column.no_wrap = longest <= console.width - 36
+    for column in (*table.columns[:2], table.columns[3]):
+        column.no_wrap = longest <= console.width - 39
     console.print(table)
 
 
@@ -145,8 +145,9 @@ def _parts(title: str, parts: Sequence[Part], metric: str) -> Table:
 
 def _source(record: SourceRecord) -> tuple[Text, ...]:
     facts = record.facts
-    size = "–" if facts.megabytes is None else f"{facts.megabytes:,.0f} MB"
-    row = (record.uri, size, facts.trained_on or "–", facts.licence or "–")
+    known = [] if facts.parameters is None else [numbers.quantity(facts.parameters)]
+    known += [] if facts.megabytes is None else [f"{facts.megabytes:,.0f} MB"]
+    row = (record.uri, ", ".join(known) or "–", facts.trained_on or "–", facts.licence or "–")
     return tuple(map(_text, row))
 
 
