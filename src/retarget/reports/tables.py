@@ -77,7 +77,7 @@ def _show_some(title: str, some: Sequence[SourceRecord], console: Console) -> No
     # URIs are there to be copied: where there is room, the training data wrap instead.
     longest = max(len(record.uri) for record in some)
     for column in (*table.columns[:2], table.columns[3]):
-        column.no_wrap = longest <= console.width - 39
+        column.no_wrap = longest <= console.width - 38
     console.print(table)
 
 
