@@ -62,4 +62,4 @@ def test_eighty_columns_cut_neither_uri_nor_licence() -> None:
     source = SourceRecord(uri=uri, facts=facts)
     console, stream = _console()
     tables.show_sources(SourceList(here=(source,), fetchable=()), console)
-    assert re.search(rf"(?m)^{re.escape(uri)} .* 28M, 114 MB .* Apache-2.0 *$", stream.getvalue())
+    assert re.search(rf"(?m)^{re.escape(uri)} .* 28M 114 MB .* Apache-2.0 *$", stream.getvalue())

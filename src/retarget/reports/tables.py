@@ -147,7 +147,7 @@ def _source(record: SourceRecord) -> tuple[Text, ...]:
     facts = record.facts
     known = [] if facts.parameters is None else [numbers.quantity(facts.parameters)]
     known += [] if facts.megabytes is None else [f"{facts.megabytes:,.0f} MB"]
-    row = (record.uri, ", ".join(known) or "–", facts.trained_on or "–", facts.licence or "–")
+    row = (record.uri, " ".join(known) or "–", facts.trained_on or "–", facts.licence or "–")
     return tuple(map(_text, row))
 
 
