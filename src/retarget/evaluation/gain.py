@@ -37,6 +37,7 @@ def gain(
     *,
     groups: StrArray | None = None,
     folds: IntArray | None = None,
+    their_folds: IntArray | None = None,
     weights: FloatArray | None = None,
     sequences: IntArray | None = None,
 ) -> Gain:
@@ -50,6 +51,7 @@ def gain(
         theirs: predictions of the denominator, same shape.
         groups: (n,) groups that are resampled whole.
         folds: (n,) outer folds under cross-fitting.
+        their_folds: (n,) those of `theirs` where they are others; all alike under hold-out.
         weights: (n,) above zero.
         sequences: (n,) ascending, which sequence each example is of; tagging needs it.
     """
@@ -61,13 +63,15 @@ def gain(
         theirs,
         groups=groups,
         folds=folds,
+        other_folds=their_folds,
         weights=weights,
         sequences=sequences,
     )
     value, low, high = difference.value, difference.low, difference.high
     if not METRICS[metric].higher_is_better:
         value, low, high = -value, -high, -low
-    their_score = score(metric, kind, targets, theirs, weights, folds, sequences)
+    judged_in = folds if their_folds is None else their_folds
+    their_score = score(metric, kind, targets, theirs, weights, judged_in, sequences)
     return Gain(value, low, high, their_score, difference.how)
 
 

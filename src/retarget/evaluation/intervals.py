@@ -73,6 +73,7 @@ def paired(
     *,
     groups: StrArray | None = None,
     folds: IntArray | None = None,
+    other_folds: IntArray | None = None,
     weights: FloatArray | None = None,
     sequences: IntArray | None = None,
     level: float = 0.95,
@@ -80,11 +81,13 @@ def paired(
     """Return the difference of a metric between predictions `a` and `b` of the same examples.
 
     The difference is a − b as it is: for metrics where less is better, below zero means that a
-    is better. Arguments as those of `interval`.
+    is better. Arguments as those of `interval`; `other_folds` are those of `b` where they are not
+    `folds`, all alike where one model predicted all.
     """
     one = metric(name, kind)
     first = sample_of(kind, targets, a, weights, folds, sequences)
-    second = sample_of(kind, targets, b, weights, folds, sequences)
+    theirs = folds if other_folds is None else other_folds
+    second = sample_of(kind, targets, b, weights, theirs, sequences)
     return _paired(one, first, second, number_units(groups, first), level)
 
 
@@ -126,12 +129,13 @@ def _paired(one: Metric, first: Sample, second: Sample, groups: IntArray, level:
     value = values[0] - values[1]
     if np.isnan(value):
         return Estimate(value, value, value, "not defined")
-    design = _design(one, first, groups)
+    crossed = second if first.folds is None else first
+    design = _design(one, crossed, groups)
     left = one.statistic.without(first, groups) - one.statistic.without(second, groups)
     half = one.scale.half_width(values, left, design, level)
     reach = one.bounds[1] - one.bounds[0]
     low, high = max(value - half, -reach), min(value + half, reach)
-    return Estimate(value, low, high, _how("paired t, jackknife", one, first, groups))
+    return Estimate(value, low, high, _how("paired t, jackknife", one, crossed, groups))
 
 
 def _design(one: Metric, sample: Sample, groups: IntArray) -> Design:

@@ -1,5 +1,6 @@
 """Runs compared on the examples that judged all of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from retarget.core.errors import StoreError, UsageError
-from retarget.core.types import CLASSES
+from retarget.core.types import CLASSES, IntArray, StrArray
 from retarget.evaluation.gain import gain
 from retarget.evaluation.intervals import interval
 from retarget.evaluation.results import Estimate, Gain
@@ -37,6 +38,9 @@ class Comparison(Record):
 def compare_runs(folders: Sequence[Path]) -> Comparison:
     """Compare runs with the first, paired on the judging examples they have in common.
 
+    Each is scored as its own report scores it, by its folds and weights; gains are judged by the
+    targets, groups and weights of the first.
+
     Raises:
         UsageError: fewer than two runs, different kinds of target or classes, or no judging
             examples in common.
@@ -51,20 +55,22 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     for folder, record, table in zip(folders, records, tables, strict=True):
         _check_table(folder, record, table)
     tables = _common(folders, tables)
+    base = records[0], tables[0]
     return Comparison(
         metric=first.test.metric,
         examples=len(tables[0].ids),
         runs=tuple(
-            _compared(folder, record, table, tables[0])
+            _compared(folder, record, table, base)
             for folder, record, table in zip(folders, records, tables, strict=True)
         ),
     )
 
 
 def _compared(
-    folder: Path, record: RunRecord, table: JudgedTable, first: JudgedTable
+    folder: Path, record: RunRecord, table: JudgedTable, base: tuple[RunRecord, JudgedTable]
 ) -> ComparedRun:
     metric, kind = record.test.metric, record.task.kind
+    first = base[1]
     return ComparedRun(
         run=str(folder),
         source=record.chosen.source,
@@ -74,6 +80,8 @@ def _compared(
             table.targets,
             table.predictions,
             groups=table.groups,
+            folds=_folds(record, table),
+            weights=table.weights,
             sequences=table.sequences,
         ),
         gain=None
@@ -85,11 +93,18 @@ def _compared(
             table.predictions,
             first.predictions,
             groups=first.groups,
-            folds=None,
-            weights=None,
+            folds=_folds(record, table),
+            # Under hold-out all of these are 0, as they have to be beside folds of the other.
+            their_folds=first.folds if _folds(record, table) is not None else _folds(*base),
+            weights=first.weights,
             sequences=first.sequences,
         ),
     )
+
+
+def _folds(record: RunRecord, table: JudgedTable) -> IntArray | None:
+    """Return whose model predicted each example; `None` where one predicted all."""
+    return table.folds if record.protocol.mode == "cross-fitting" else None
 
 
 def _check_alike(name: Path, first: RunRecord, other_name: Path, other: RunRecord) -> None:
@@ -117,6 +132,7 @@ def _check_table(folder: Path, record: RunRecord, table: JudgedTable) -> None:
         and table.targets.shape == answers
         and table.targets.dtype.kind in "if"
         and bool(np.isfinite(table.predictions).all() and np.isfinite(table.targets).all())
+        and bool(np.isfinite(table.weights).all() and (table.weights > 0).all())
     )
     if fits and kind in CLASSES:
         fits = bool(((table.targets >= 0) & (table.targets < classes)).all())
@@ -129,20 +145,29 @@ def _check_table(folder: Path, record: RunRecord, table: JudgedTable) -> None:
 
 def _common(folders: Sequence[Path], tables: Sequence[JudgedTable]) -> list[JudgedTable]:
     """Return each table's rows of the examples that judged all runs, in the order of the first."""
-    shared = tables[0].ids
-    for table in tables[1:]:
-        shared = np.intersect1d(shared, table.ids)
+    keys = [_keys(table.ids) for table in tables]
+    shared = keys[0]
+    for others in keys[1:]:
+        shared = shared[np.isin(shared, others)]
     if len(shared) < 2:
         raise UsageError(
             f"{folders[0]} and the others were judged on different examples. Fit them on the same "
             "data with the same --seed, or with --split-from."
         )
-    _, places = np.unique(tables[0].ids, return_index=True)
-    ordered = np.sort(places)
-    first = tables[0].take(ordered[np.isin(tables[0].ids[ordered], shared)])
+    sequences = tables[0].take(np.flatnonzero(np.isin(keys[0], shared))).sequences
     aligned = []
-    for table in tables:
-        ids, where = np.unique(table.ids, return_index=True)
-        rows = where[np.searchsorted(ids, first.ids)]
-        aligned.append(replace(table.take(rows), sequences=first.sequences))
+    for table, own in zip(tables, keys, strict=True):
+        order = np.argsort(own)
+        rows = order[np.searchsorted(own, shared, sorter=order)]
+        aligned.append(replace(table.take(rows), sequences=sequences))
     return aligned
+
+
+def _keys(ids: StrArray) -> StrArray:
+    """Return ids (n,) that tell copies, which share one, apart by their order."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for one in ids.tolist():
+        keys.append(f"{one} {seen[one]}")
+        seen[one] += 1
+    return np.array(keys, dtype=np.str_)

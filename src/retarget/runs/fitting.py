@@ -218,6 +218,7 @@ def _judged_table(fitted: Fitted) -> JudgedTable:
         groups=examples.groups[rows],
         domains=examples.domains[rows],
         folds=study.protocol.folds,
+        weights=examples.weights[rows],
         sequences=None if study.owners is None else study.owners[rows],
     )
 

@@ -16,8 +16,9 @@ from retarget.core.types import FloatArray, IntArray, StrArray
 class JudgedTable:
     """Judging examples with their targets and predictions; rows in the order they were judged.
 
-    `targets` as in `Examples`, `predictions` (n, K) probabilities or (n,) values, `folds` (n,).
-    Of tagging a row is a word; `sequences` (n,) numbers the example that it is of.
+    `targets` as in `Examples`, `predictions` (n, K) probabilities or (n,) values, `folds` and
+    `weights` (n,); files of earlier versions hold no weights, which are then one each. Of tagging
+    a row is a word; `sequences` (n,) numbers the example that it is of.
     """
 
     ids: StrArray
@@ -27,6 +28,7 @@ class JudgedTable:
     groups: StrArray
     domains: StrArray
     folds: IntArray
+    weights: FloatArray
     sequences: IntArray | None = None
 
     def take(self, rows: IntArray) -> "JudgedTable":
@@ -39,6 +41,7 @@ class JudgedTable:
             self.groups[rows],
             self.domains[rows],
             self.folds[rows],
+            self.weights[rows],
             None if self.sequences is None else self.sequences[rows],
         )
 
@@ -56,6 +59,7 @@ def write_predictions(table: JudgedTable, path: Path) -> None:
         "group": _strings(table.groups),
         "domain": _strings(table.domains),
         "fold": _numbers(table.folds),
+        "weight": _numbers(table.weights),
     }
     if table.sequences is not None:
         columns["sequence"] = _numbers(table.sequences)
@@ -97,6 +101,7 @@ def read_predictions(path: Path) -> JudgedTable:
             groups=np.array(read["group"], dtype=np.str_),
             domains=np.array(read["domain"], dtype=np.str_),
             folds=np.array(read["fold"], dtype=np.int64),
+            weights=np.array(read.get("weight", [1.0] * len(read["id"])), dtype=np.float64),
             sequences=np.array(read["sequence"], dtype=np.int64) if "sequence" in read else None,
         )
     except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
