@@ -104,11 +104,15 @@ class Run:
             self.model, self.encoders, lines, store=FeatureStore(), engine=engine, device=device
         )
 
-    def evaluate(self, data: Any, **options: Any) -> Evaluation:
+    def evaluate(
+        self, data: Any, *, engine: str = "auto", device: str = "auto", **options: Any
+    ) -> Evaluation:
         """Judge the model on labelled data it has not seen: another hospital, another month.
 
         Args:
             data: a `Task`, or whatever `open_task` takes, with targets by the same names.
+            engine: how the encoder is run.
+            device: where.
             options: of `open_task`.
 
         Examples that the model learned from can't judge it: they are left out, and counted in the
@@ -127,7 +131,9 @@ class Run:
                 f"that the model knows ({', '.join(self.record.task.classes[:10])})."
             )
         unseen = self._unseen(known)
-        judged = predict_readable(model, self.encoders, unseen, store=FeatureStore())
+        judged = predict_readable(
+            model, self.encoders, unseen, store=FeatureStore(), engine=engine, device=device
+        )
         if not len(judged.task):
             raise DataError(f"None of the {len(unseen):,} labelled examples can be read.")
         kept = judged.rows.examples

@@ -12,6 +12,7 @@ import pytest
 import retarget
 from retarget.cli.app import run
 from retarget.core.errors import UsageError
+from retarget.runs.predict import predict_readable
 
 COMMANDS = (
     "demo",
@@ -168,6 +169,28 @@ def test_evaluate_prints_intervals(
     code, out, _ = call(capsys, "evaluate", small_run, pictures / "test")
     assert code == 0
     assert "95% interval" in out
+
+
+def test_evaluate_runs_the_encoder_as_it_is_told(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    small_run: Path,
+    pictures: Path,
+) -> None:
+    asked = []
+
+    def readable(*given: object, engine: str, device: str, **how: object) -> object:
+        asked.append((engine, device))
+        return predict_readable(*given, engine=engine, device=device, **how)  # type: ignore[arg-type]
+
+    for option, said in (("--engine", "steam"), ("--device", "moon")):
+        code, _, err = call(capsys, "evaluate", small_run, pictures / "test", option, said)
+        assert code == 2
+        assert said in err
+    monkeypatch.setattr("retarget.run.predict_readable", readable)
+    told(capsys, "evaluate", small_run, pictures / "test")
+    told(capsys, "evaluate", small_run, pictures / "test", "--engine", "eager", "--device", "cpu")
+    assert asked == [("auto", "auto"), ("eager", "cpu")]
 
 
 def test_report_and_compare_and_export(

@@ -79,6 +79,8 @@ def evaluate(
     domains: options.Domains = None,
     strict: options.Strict = None,
     follow_links: options.Links = None,
+    engine: options.Engine = None,
+    device: options.Device = None,
     json: options.AsJson = False,
 ) -> None:
     """Judge a run's model on labelled data it has not seen."""
@@ -87,7 +89,7 @@ def evaluate(
 
     told = options.reading_options(kind, column, domains, strict, follow_links)
     with shown_progress():
-        found = api.evaluate(run, data, **told)
+        found = api.evaluate(run, data, engine=engine or "auto", device=device or "auto", **told)
     if json:
         say_json(as_data(found))
         return
