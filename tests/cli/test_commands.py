@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -141,8 +142,6 @@ def test_predict_reads_a_list_and_names_what_it_cannot_read(
 def test_predict_csv_holds_no_formula(
     capsys: pytest.CaptureFixture[str], small_run: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     evil = tmp_path / "=cmd()"
     evil.mkdir()
     shutil.copy(pictures / "test" / "dark" / "2-0.png", evil / "=1+1.png")
@@ -159,6 +158,34 @@ def test_predict_csv_holds_no_formula(
     assert rows[0][:4] == ["input", "prediction", "class_1", "probability_1"]
     assert len(rows) == 2
     assert not any(cell.startswith(("=", "+", "@")) for cell in rows[1])
+
+
+def test_predict_csv_holds_no_formula_in_names_of_classes(
+    capsys: pytest.CaptureFixture[str], small_run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder)
+    path = folder / "model" / "model.json"
+    model = json.loads(path.read_text(encoding="utf-8"))
+    picture = pictures / "test" / "dark" / "2-0.png"
+    for names in (
+        ["=1+1", "+cmd|x!A1"],
+        ["-2+3", "@SUM(1)"],
+        ["\t=1+1", "\r=1+1"],
+        ["a\r=1+1", "b\n=1+1"],
+    ):
+        path.write_text(json.dumps({**model, "classes": names}), encoding="utf-8")
+        code, out, err = call(capsys, "predict", folder, picture, "--format", "csv", "--top", 2)
+        assert code == 0, err
+        header, row = csv.reader(io.StringIO(out, newline=""))
+        cells = dict(zip(header, row, strict=True))
+        told = [cells[column] for column in ("class_1", "class_2")]
+        # An apostrophe, which spreadsheets take for "this is text", and the name as it is.
+        marks = ["" if name[0] in "ab" else "'" for name in names]
+        assert sorted(told) == sorted(map("".join, zip(marks, names, strict=True)))
+        assert cells["prediction"] == told[0]
+        numbers = [float(cells[column]) for column in ("probability_1", "probability_2")]
+        assert sum(numbers) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_evaluate_prints_intervals(

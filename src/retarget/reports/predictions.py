@@ -51,17 +51,23 @@ def csv_rows(records: Sequence[dict[str, Any]], kind: Kind, top: int, header: bo
 
     Of tagging a row is a span: input, start, end, label, text, probability, error.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    lines = []
     if header:
         scored = [f"{what}_{i + 1}" for i in range(top) for what in ("class", "probability")]
         columns = Called._fields if kind == "tagging" else ("prediction", *scored)
-        writer.writerow(["input", *columns, "error"])
+        lines.append(_line(["input", *columns, "error"]))
     for record in records:
         rows = _span_rows(record) if kind == "tagging" else [_row(record, top)]
-        for row in rows:
-            writer.writerow([_inert(cell) for cell in row])
-    return stream.getvalue()
+        lines += [_line([_inert(cell) for cell in row]) for row in rows]
+    return "".join(lines)
+
+
+def _line(cells: Sequence[Any]) -> str:
+    """Return a line of CSV. A bare \r would end it for many readers, and what follows would be a
+    cell of its own; before Python 3.13 only what is in the terminator is quoted."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\r\n").writerow(cells)
+    return f"{stream.getvalue()[:-2]}\n"
 
 
 def _row(record: dict[str, Any], top: int) -> list[Any]:
