@@ -144,46 +144,34 @@ def _write_card(
         part.write_text(_EXAMPLE, encoding="utf-8")
 
 
-_EXAMPLE = '''"""Predict pictures with model.onnx: python example.py PICTURE ..."""
-# Needs: pip install onnxruntime pillow numpy
+_EXAMPLE = '''"""Predict: python example.py PICTURE ... Needs onnxruntime, pillow and numpy."""
 import json
 import sys
 from pathlib import Path
-
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-here = Path(__file__).parent
-card = json.loads((here / "model.json").read_text(encoding="utf-8"))
-
-
 def prepare(path, recipe):
-    H, W = recipe["size"]
-    picture = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    picture = Image.alpha_composite(white, picture).convert("RGB")
-    (w, h), how, (th, tw) = picture.size, recipe["resize"]["how"], recipe["resize"]["to"]
+    (H, W), (th, tw), crop = recipe["size"], recipe["resize"]["to"], recipe["crop"]
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    (w, h), how = image.size, recipe["resize"]["how"]
     if how == "shorter":
-        long = int(th * max(w, h) / min(w, h))
-        th, tw = (th, long) if h <= w else (long, th)
+        th, tw = [int(th * side / min(h, w)) for side in (h, w)]
     elif how != "exact":
         ratio = (min if how == "cover" else max)(h / th, w / tw)
-        th, tw = max(1, round(h / ratio)), max(1, round(w / ratio))
-    picture = picture.resize((tw, th), Image.Resampling[recipe["interpolation"].upper()])
-    padded = Image.new("RGB", (max(tw, W), max(th, H)), tuple(recipe["crop"]["fill"]))
-    padded.paste(picture, (max(0, W - tw) // 2, max(0, H - th) // 2))
-    down, right = padded.height - H, padded.width - W
-    middle = round if recipe["crop"]["offset"] == "round" else int
-    top, left = middle(down / 2), middle(right / 2)
-    pixels = np.asarray(padded.crop((left, top, left + W, top + H)), np.float32) / 255
-    scaled = (pixels - np.float32(recipe["mean"])) / np.float32(recipe["std"])
-    return scaled.transpose(2, 0, 1).astype(np.float32)
+        th, tw = [max(1, round(side / ratio)) for side in (h, w)]
+    image = image.resize((tw, th), Image.Resampling[recipe["interpolation"].upper()])
+    half = [round if crop["offset"] == "round" and a > b else int for a, b in ((tw, W), (th, H))]
+    framed = Image.new("RGB", (W, H), tuple(crop["fill"]))  # pasted in the middle: cut or padded
+    framed.paste(image, (half[0]((W - tw) / 2), half[1]((H - th) / 2)))
+    pixels = (np.float32(framed) / 255 - np.float32(recipe["mean"])) / np.float32(recipe["std"])
+    return pixels.transpose(2, 0, 1)
 
-
-session = onnxruntime.InferenceSession(here / "model.onnx")
+card = json.loads(Path(__file__).with_name("model.json").read_text(encoding="utf-8"))
+session = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"))
 for path in sys.argv[1:]:
     fed = {i["name"]: prepare(path, i["preprocessing"])[None] for i in card["inputs"]}
-    (output,) = session.run(None, fed)
-    print(path, dict(zip(card["classes"], output[0].round(4).tolist())))
+    print(path, dict(zip(card["classes"], session.run(None, fed)[0][0].round(4).tolist())))
 '''
