@@ -62,3 +62,18 @@ def test_the_example_opens_files_as_the_package_does(tmp_path: Path, mode: str) 
     recipe = Recipe((16, 16), "shorter", (20, 20), "bilinear", (0.4,) * 3, (0.2,) * 3)
     expected = recipe.apply(load("image", path))
     np.testing.assert_allclose(example_prepares(path, recipe), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(np.uint16, "deep.png"), (np.float32, "deep.tiff")])
+def test_the_example_refuses_what_it_would_read_as_white(
+    tmp_path: Path, kind: type, name: str
+) -> None:
+    # The package scales these by the range they use, which is more than an example shows.
+    path, recipe = (
+        tmp_path / name,
+        Recipe((4, 4), "exact", (4, 4), "bilinear", (0.4,) * 3, (1,) * 3),
+    )
+    Image.fromarray(np.linspace(0, 4095, 64).reshape(8, 8).astype(kind)).save(path)
+    assert recipe.apply(load("image", path)).std() > 0.1
+    with pytest.raises(AssertionError, match="8 bits"):
+        example_prepares(path, recipe)

@@ -145,17 +145,17 @@ def _write_card(
 
 
 _EXAMPLE = '''"""Predict: python example.py PICTURE ... Needs onnxruntime, pillow and numpy."""
-import json
-import sys
+import json, sys
 from pathlib import Path
-import numpy as np
-import onnxruntime
+import numpy as np, onnxruntime
 from PIL import Image, ImageOps
 
 def prepare(path, recipe):
     (H, W), (th, tw), crop = recipe["size"], recipe["resize"]["to"], recipe["crop"]
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGBA")
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(path))
+    assert image.mode[0] not in "IF", f"{path} has more than 8 bits a channel: convert it first"
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     (w, h), how = image.size, recipe["resize"]["how"]
     if how == "shorter":
         th, tw = [int(th * side / min(h, w)) for side in (h, w)]
