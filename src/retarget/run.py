@@ -16,6 +16,7 @@ from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.results import Evaluation
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel, load_model
+from retarget.runs.breakdown import sizes_of
 from retarget.runs.directory import MODEL, REPORT, encoder_uris, read_record
 from retarget.runs.predict import (
     Predictions,
@@ -137,6 +138,7 @@ class Run:
         if not len(judged.task):
             raise DataError(f"None of the {len(unseen):,} labelled examples can be read.")
         kept = judged.rows.examples
+        owners = np.arange(len(judged.task)) if judged.owners is None else judged.owners
         found = evaluate(
             kind=model.kind,
             classes=model.classes,
@@ -147,6 +149,7 @@ class Run:
             domains=kept.domains,
             weights=kept.weights,
             sequences=judged.owners,
+            sizes=sizes_of(judged.task, owners),
         )
         left_out = tuple(
             f"{count(len(p.where), 'example')} left out: {p.what}"

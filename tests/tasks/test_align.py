@@ -7,6 +7,7 @@ from retarget.core.errors import DataError
 from retarget.core.types import Kind
 from retarget.tasks.align import align_targets
 from retarget.tasks.task import Examples, Task
+from retarget.tasks.words import Span
 
 
 def task_of(kind: Kind, classes: tuple[str, ...], targets: np.ndarray) -> Task:
@@ -47,6 +48,32 @@ def test_labels_are_matched_by_name_and_missing_ones_are_absent() -> None:
 def test_numbers_stay_as_they_are() -> None:
     task = task_of("regression", ("y",), np.array([1.0, np.nan, 3.0]))
     assert align_targets(task, "regression", ("size",)).examples.targets.tolist() == [1.0, 3.0]
+
+
+def test_spans_of_types_that_the_model_does_not_know_are_taken_out_and_named() -> None:
+    targets = np.empty(4, dtype=object)
+    targets[:] = [
+        (Span(0, 3, "who"), Span(4, 7, "when"), Span(8, 9, "where")),
+        None,
+        (Span(0, 1, "when"),),
+        (),
+    ]
+    aligned = align_targets(
+        task_of("tagging", ("when", "where", "who"), targets), "tagging", ("who", "where", "what")
+    )
+    assert aligned.classes == ("who", "where", "what")
+    assert aligned.examples.names == ("row 0", "row 2", "row 3")
+    assert aligned.examples.targets.tolist() == [
+        (Span(0, 3, "who"), Span(8, 9, "where")),
+        (),
+        (),
+    ]
+    (problem,) = aligned.problems
+    assert not problem.left_out
+    assert "2 spans" in problem.what
+    assert "when: 2" in problem.what
+    known = task_of("tagging", ("who",), targets[3:])
+    assert align_targets(known, "tagging", ("where", "who")).problems == ()
 
 
 def test_another_kind_of_target_is_refused() -> None:

@@ -82,7 +82,7 @@ def _show_some(title: str, some: Sequence[SourceRecord], console: Console) -> No
 
 
 def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
-    """Print all metrics with their intervals, and by domain and group where there are any."""
+    """Print all metrics with their intervals, and by domain, group and size where there are any."""
     table = _table(f"{run} on {count(found.examples, 'example')}", "Metric", "Value (95% interval)")
     for name, estimate in found.metrics.items():
         style = "bold" if name == found.metric else ""
@@ -91,7 +91,8 @@ def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
     console.print(table)
     for note in found.notes:
         _say(console, note, "yellow")
-    for title, parts in (("Domain", found.per_domain), ("Group", found.per_group)):
+    sorts = (("Domain", found.per_domain), ("Group", found.per_group), ("Size", found.per_size))
+    for title, parts in sorts:
         if parts:
             console.print(_parts(title, parts, found.metric))
     _say(console, f"Next: retarget predict {shlex.quote(run)} INPUT…")
