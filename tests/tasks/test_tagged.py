@@ -116,6 +116,112 @@ def test_lists_of_tokens_with_tags() -> None:
     assert len(unfold(open_task(tokens, kind="tagging")).task) == 6
 
 
+def _written(how: str, tokens: list[Any], tags: list[Any], folder: Path) -> Any:
+    """Return tokens with tags as a list, a frame, JSON lines or Parquet holds them."""
+    if how == "list":
+        return open_task(tokens, tags)
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": tokens, "label": tags})
+    if how == "frame":
+        return open_task(frame)
+    path = folder / f"x.{how}"
+    if how == "parquet":
+        frame.to_parquet(path)
+    else:
+        records = [{"text": a, "label": b} for a, b in zip(tokens, tags, strict=True)]
+        path.write_text("\n".join(map(json.dumps, records)))
+    return open_task(path)
+
+
+TABLES = {"list": "row {}", "frame": "row {}", "parquet": "row {}", "jsonl": "line {}"}
+
+
+@pytest.mark.parametrize("how", TABLES)
+def test_broken_tags_are_counted_and_their_rows_named_wherever_they_come_from(
+    how: str, tmp_path: Path
+) -> None:
+    tokens = [["a", "b", "c"], ["d", " ", "e", "f"], ["g", "h"], ["i"]]
+    tags = [["O", "I-x", "I-y"], ["B-x", "O", "I-x", "what"], ["B-y", "I-y"], ["B-x"]]
+    # So many that what has no form of a tag is one of few.
+    task = _written(how, tokens + [["k", "l"]] * 3, tags + [["B-x", "I-x"]] * 3, tmp_path)
+    first = 1 if how == "jsonl" else 0
+    rows = [TABLES[how].format(first + i) for i in range(2)]
+    assert task.examples.targets.tolist()[:3] == [
+        ((2, 3, "x"), (4, 5, "y")),
+        ((0, 5, "x"),),
+        ((0, 3, "y"),),
+    ]
+    assert [(p.kind, p.where, p.left_out) for p in task.problems] == [
+        ("bad-target", (rows[0],), False),
+        ("bad-target", (rows[1],), False),
+    ]
+    assert task.problems[0].what.startswith("2 tags that IOB2 does not allow")
+    assert f"I-x, {rows[0]}" in task.problems[0].what
+    assert f"what, {rows[1]}" in task.problems[1].what
+
+
+def test_broken_tags_in_memory_are_those_of_a_conll_file(tmp_path: Path) -> None:
+    tokens = [["a", "b", "c"], ["d", "e"], ["f", "g"]]
+    tags = [["B-x", "E-x", "S-x"], ["B-x", "O"], ["I-x", "E-x"]]
+    lines = ["\n".join(map(" ".join, zip(*one, strict=True))) for one in zip(tokens, tags)]  # noqa: B905 - alike
+    (tmp_path / "x.conll").write_text("\n\n".join(lines))
+    task, expected = open_task(tokens, tags), open_task(tmp_path / "x.conll")
+    assert task.examples.targets.tolist() == expected.examples.targets.tolist()
+    (told,), (wanted,) = task.problems, expected.problems
+    assert told.where == ("row 1", "row 2")
+    assert wanted.where == ("line 5", "line 8")
+    assert told.what == wanted.what.replace("line 5", "row 1")
+
+
+@pytest.mark.parametrize("how", TABLES)
+def test_a_row_with_another_number_of_tags_is_left_out_and_the_rest_stays_tagging(
+    how: str, tmp_path: Path
+) -> None:
+    tokens = [["a", "b", "c"], ["d", "e", "f"], ["g", "h"], ["i", "j", "k"]]
+    tags = [["B-x", "I-x", "O"], ["B-x", "O"], ["O", "B-y"], []]
+    task = _written(how, tokens, tags, tmp_path)
+    first = 1 if how == "jsonl" else 0
+    rows = [TABLES[how].format(first + i) for i in range(4)]
+    assert task.kind == "tagging"
+    assert task.examples.names == (rows[0], rows[2])
+    assert task.examples.targets.tolist() == [((0, 3, "x"),), ((2, 3, "y"),)]
+    (problem,) = task.problems
+    assert (problem.kind, problem.where, problem.left_out) == ("bad-row", (rows[1], rows[3]), True)
+    assert f"2 examples with another number of tags than of tokens (such as {rows[1]}, with 3" in (
+        problem.what
+    )
+
+
+def test_columns_beside_the_data_stay_with_their_rows_where_some_are_left_out() -> None:
+    tokens = [["a", "b", "c"], ["d"], ["e", "f", "g"]]
+    task = open_task(
+        tokens,
+        [["B-x", "O", "O"], ["O", "O"], ["O", "O", "B-x"]],
+        groups=["p", "q", "r"],
+        splits=["train", "val", "test"],
+        domain_names=["k", "l", "m"],
+        weights=[1.0, 2.0, 3.0],
+    )
+    examples = task.examples
+    assert examples.names == ("row 0", "row 2")
+    assert examples.groups.tolist() == ["p", "r"]
+    assert examples.splits.tolist() == ["train", "test"]
+    assert examples.domains.tolist() == ["k", "m"]
+    assert examples.weights.tolist() == [1.0, 3.0]
+
+
+def test_labels_of_pairs_are_not_taken_for_tags_that_do_not_fit() -> None:
+    pairs = [["a b", "c"], ["d", "e f"], ["g", "h"]]
+    several = [["good", "long"], ["bad"], ["good", "short"]]
+    assert open_task(pairs, several).kind == "multilabel"
+    assert open_task([*pairs, ["x", "y", "z"]], [*several, ["bad"]]).kind == "multilabel"
+    tagged = open_task(pairs, [["B-x", "O"], ["O"], ["O", "B-x"]])
+    assert tagged.kind == "tagging"
+    assert len(tagged) == 2
+    with pytest.raises(DataError, match="row 0, with 2 tokens and 0 tags"):
+        open_task([["a", "b"]] * 2, [[], ["B-x"]], kind="tagging")
+
+
 def test_texts_without_labels_can_be_tagged() -> None:
     task = open_task(["Ada met", "", "東京"], kind="tagging")
     assert task.examples.inputs["text"] == [worded("Ada met"), worded("東京")]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,8 @@ from retarget.tasks.conll_lines import Fault, Parsed, Sentence, looks_tagged, pa
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.rows import SPLIT_WORDS
 from retarget.tasks.tables import read_lines
-from retarget.tasks.tags import (
-    Scheme,
-    broken,
-    chunks,
-    detect_scheme,
-    on_words,
-    plain_chunks,
-    read_tag,
-)
+from retarget.tasks.tag_faults import TagFaults
+from retarget.tasks.tags import Scheme, chunks, detect_scheme, on_words, plain_chunks
 from retarget.tasks.task import Problem
 from retarget.tasks.texts import decode
 from retarget.tasks.tree import readable, stays_inside
@@ -50,14 +43,6 @@ class _Part:
     def place(self, line: int, several: bool) -> str:
         """Return how a person finds a line."""
         return f"{readable(self.path.name)} line {line}" if several else f"line {line}"
-
-
-@dataclass
-class _Tags:
-    """What is wrong with tags: where, and an example."""
-
-    broken: list[tuple[str, str]] = field(default_factory=list)
-    formless: list[tuple[str, str]] = field(default_factory=list)
 
 
 @register_reader
@@ -95,9 +80,9 @@ class ConllReader(Reader):
         _look_for_key(parts, asked)
         told = [(part, sentence) for part in parts for sentence in part.parsed.sentences]
         scheme = detect_scheme(s.labels for _, s in told if s.labels is not None)
-        tags = _Tags()
-        labels = [_spans(part, sentence, scheme, several, tags) for part, sentence in told]
-        problems += [*(p for part in parts for p in _problems(part, several)), *_told(tags, scheme)]
+        faults = TagFaults(scheme)
+        labels = [_spans(part, sentence, several, faults) for part, sentence in told]
+        problems += [*(p for part in parts for p in _problems(part, several)), *faults.problems()]
         domains = [readable(part.path.stem) for part, _ in told] if several and not splits else None
         return Rows(
             name=readable((data if data.is_dir() else data.with_suffix("")).resolve().name),
@@ -227,40 +212,12 @@ def _problems(part: _Part, several: bool) -> list[Problem]:
     return problems
 
 
-def _spans(part: _Part, sentence: Sentence, scheme: Scheme, several: bool, tags: _Tags) -> Any:
+def _spans(part: _Part, sentence: Sentence, several: bool, faults: TagFaults) -> Any:
     if sentence.labels is None:
         return None
-    if scheme == "plain":
-        return on_words(sentence.text.words, plain_chunks(sentence.labels))
-    for place in broken(sentence.labels, scheme):
-        where = part.place(sentence.lines[place], several)
-        tags.broken.append((where, sentence.labels[place]))
-    for line, tag in zip(sentence.lines, sentence.labels, strict=True):
-        if read_tag(tag) is None:
-            tags.formless.append((part.place(line, several), tag))
-    return on_words(sentence.text.words, chunks(sentence.labels))
-
-
-def _told(tags: _Tags, scheme: Scheme) -> list[Problem]:
-    sorts = (
-        (
-            tags.broken,
-            f"that {scheme} does not allow where they stand",
-            "Spans were read all the same: one begins at B, and at any tag that does not go on"
-            " with an open span of its type.",
-        ),
-        (tags.formless, f"that are no tags of {scheme}", "They were read as O."),
-    )
-    return [
-        Problem(
-            "bad-target",
-            tuple(where for where, _ in found),
-            f"{count(len(found), 'tag')} {what} (such as {printable(found[0][1], 40)},"
-            f" {found[0][0]}). {done}",
-        )
-        for found, what, done in sorts
-        if found
-    ]
+    faults.look_at(sentence.labels, lambda i: part.place(sentence.lines[i], several))
+    read = plain_chunks if faults.scheme == "plain" else chunks
+    return on_words(sentence.text.words, read(sentence.labels))
 
 
 def _group(part: _Part, sentence: Sentence, several: bool) -> str:

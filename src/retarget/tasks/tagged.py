@@ -3,11 +3,13 @@
 Spans that people drew seldom begin and end with words. One rule settles them all: a span is
 widened to the words that it shares a character with, which also takes white space off its ends;
 one outside of its text, or without a word, is left out; of two that overlap the longer stays, of
-two as long the earlier. What was changed is counted and named, one problem a kind.
+two as long the earlier. What was changed is counted and named, one problem a kind. So are tags
+that break their scheme, which `tags.py` repairs by reading them, and tokens with another number of
+tags, which are left out.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ from retarget.core.errors import UnreadableInput
 from retarget.core.text import count, printable
 from retarget.tasks.modalities import Corrupted
 from retarget.tasks.readers import Asked, Rows
+from retarget.tasks.tag_faults import TagFaults
 from retarget.tasks.tags import chunks, detect_scheme, on_words, plain_chunks, read_tag
 from retarget.tasks.targets import as_spans, is_missing, kind_of
 from retarget.tasks.task import Problem
@@ -82,8 +85,8 @@ def as_tagging(rows: Rows, asked: Asked) -> Rows:
     """Return rows of a tagging task with `Worded` texts and settled spans; others as they are.
 
     Rows are of tagging where that was asked for or a reader said so; else where labels are lists
-    of (start, end, label); else where every text is a list of tokens and every label a list of as
-    many tags. Lists of tokens become texts with a space between two.
+    of (start, end, label); else where every text is a list of tokens and every label, or at least
+    half of them, a list of as many tags. Lists of tokens become texts with a space between two.
     """
     if dict(rows.modalities) != {"text": "text"}:
         return rows
@@ -94,8 +97,12 @@ def as_tagging(rows: Rows, asked: Asked) -> Rows:
         kind = kind_of([label for label in written if not is_missing(label)])[0]
     if kind not in (None, "tagging"):
         return rows
+    if misfits := _misfits(references, written):
+        rows = _without(rows, misfits, references, written)
+        references = [one for i, one in enumerate(references) if i not in misfits]
+        written = [one for i, one in enumerate(written) if i not in misfits]
     texts = [_with_words(reference) for reference in references]
-    labels = _spans_of_tags(references, texts, written)
+    labels, faults = _spans_of_tags(references, texts, written, rows.names)
     changes = _Changes()
     settled = [
         _settled(text, label, name, changes)
@@ -106,7 +113,7 @@ def as_tagging(rows: Rows, asked: Asked) -> Rows:
         inputs={"text": texts},
         labels=settled,
         kind="tagging",
-        problems=(*rows.problems, *changes.problems()),
+        problems=(*rows.problems, *faults, *changes.problems()),
     )
 
 
@@ -193,10 +200,10 @@ def _is_tokens(reference: Any) -> bool:
 
 
 def _are_tagged_tokens(references: Sequence[Any], labels: Sequence[Any]) -> bool:
-    """Whether all texts are lists of tokens, and labels lists of as many tags.
+    """Whether all texts are lists of tokens, and at least half of the labels lists of as many tags.
 
     Pairs of texts with two labels each look alike, so among lists of two alone tags must have
-    the form of tags.
+    the form of tags. Where some lists of tags are shorter or longer, most must not be of two.
     """
     if not all(map(_is_tokens, references)):
         return False
@@ -205,18 +212,61 @@ def _are_tagged_tokens(references: Sequence[Any], labels: Sequence[Any]) -> bool
         for reference, label in zip(references, labels, strict=True)
         if not is_missing(label)
     ]
-    if not told or not all(
-        _is_tokens(label) and len(label) == len(reference) for reference, label in told
-    ):
+    if not told or not all(_is_tokens(label) for _, label in told):
         return False
-    tags = (tag for _, label in told for tag in label)
-    return any(len(reference) != 2 for reference in references) or all(map(read_tag, tags))
+    fitting = [(reference, label) for reference, label in told if len(reference) == len(label)]
+    if fitting and all(read_tag(tag) for _, label in fitting for tag in label):
+        return 2 * len(fitting) >= len(told)
+    if len(fitting) == len(told):
+        return any(len(reference) != 2 for reference in references)
+    apart = sum(len(reference) != 2 for reference, _ in fitting)
+    return 2 * len(fitting) > len(told) and 2 * apart > len(fitting)
+
+
+def _misfits(references: Sequence[Any], labels: Sequence[Any]) -> frozenset[int]:
+    """Return which lists of tokens have another number of tags.
+
+    No tags at all are no spans, unless others have some.
+    """
+    tokens = [i for i, one in enumerate(references) if _is_tokens(one) and _is_tokens(labels[i])]
+    tagged = any(len(labels[i]) for i in tokens)
+    return frozenset(i for i in tokens if tagged and len(references[i]) != len(labels[i]))
+
+
+def _without(
+    rows: Rows, misfits: frozenset[int], references: Sequence[Any], labels: Sequence[Any]
+) -> Rows:
+    """Return rows without those whose tags don't fit their tokens, counted and named."""
+    kept = [i for i in range(len(rows.names)) if i not in misfits]
+    first = min(misfits)
+    named = tuple(rows.names[i] for i in sorted(misfits))
+    what = (
+        f"{count(len(misfits), 'example')} with another number of tags than of tokens (such as"
+        f" {printable(named[0])}, with {count(len(references[first]), 'token')} and"
+        f" {count(len(labels[first]), 'tag')}), left out."
+    )
+
+    def some(column: Sequence[Any] | None) -> Sequence[Any] | None:
+        return None if column is None else [column[i] for i in kept]
+
+    return replace(
+        rows,
+        names=[rows.names[i] for i in kept],
+        inputs={name: [column[i] for i in kept] for name, column in rows.inputs.items()},
+        labels=[rows.labels[i] for i in kept],
+        splits=some(rows.splits),
+        groups=some(rows.groups),
+        domains=some(rows.domains),
+        weights=some(rows.weights),
+        problems=(*rows.problems, Problem("bad-row", named, what, left_out=True)),
+    )
 
 
 def _spans_of_tags(
-    references: Sequence[Any], texts: Sequence[Any], labels: Sequence[Any]
-) -> Sequence[Any]:
-    """Return labels that are lists of tags, one a word, as spans; others as they are."""
+    references: Sequence[Any], texts: Sequence[Any], labels: Sequence[Any], names: Sequence[str]
+) -> tuple[Sequence[Any], list[Problem]]:
+    """Return labels that are lists of tags, one a word, as spans, others as they are; and what is
+    wrong with the tags."""
     places = [
         i
         for i, (reference, text, label) in enumerate(zip(references, texts, labels, strict=True))
@@ -225,11 +275,19 @@ def _spans_of_tags(
         and len(label) == (len(reference) if _is_tokens(reference) else len(text.words))
     ]
     if not places:
-        return labels
+        return labels, []
     visible = {i: _visible(references[i], labels[i]) for i in places}
-    read = plain_chunks if detect_scheme(visible.values()) == "plain" else chunks
+    faults = TagFaults(detect_scheme(visible.values()))
+    for i, tags in visible.items():
+        faults.look_at(tags, _in_row(names[i]))
+    read = plain_chunks if faults.scheme == "plain" else chunks
     spans = {i: on_words(texts[i].words, read(visible[i])) for i in places}
-    return [spans.get(i, label) for i, label in enumerate(labels)]
+    return [spans.get(i, label) for i, label in enumerate(labels)], faults.problems()
+
+
+def _in_row(name: str) -> Callable[[int], str]:
+    """Return that every tag of a row stands in it."""
+    return lambda _: name
 
 
 def _visible(reference: Any, tags: Sequence[str]) -> Sequence[str]:
