@@ -323,6 +323,8 @@ def text_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_text(root / "t5", "t5")
     save_static(root / "static")
     save_vectors(root / "vectors.vec")
+    lines = (root / "vectors.vec").read_text().splitlines(keepends=True)
+    (root / "glove.txt").write_text("".join(lines[1:]))  # GloVe begins without numbers
     save_text(root / "hub-bert", "bert")
     as_hub_cache(root / "hub", "someone/tiny-bert", root / "hub-bert")
     return root

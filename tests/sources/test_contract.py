@@ -3,6 +3,7 @@
 import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from PIL import Image
 
 from retarget.core.errors import SourceError
 from retarget.sources.encoder import Encoder, pool
-from retarget.sources.registry import resolve, schemes
+from retarget.sources.registry import available, fetchable, resolve, schemes
+from retarget.sources.static_source import ENDINGS
 
 FILES = ("cnn", "vit", "hybrid", "swin", "convnext", "hf-vit", "hf-dinov2", "hf-convnext")
 CASES = {
@@ -63,13 +65,23 @@ def some_pictures(count: int) -> list[Image.Image]:
 TEXT_CASES = {
     **{
         f"file:{name}": f"file:{{text_models}}/{name}"
-        for name in ("bert", "roberta", "distilbert", "gpt2", "t5", "static", "vectors.vec")
+        for name in (
+            "bert",
+            "roberta",
+            "distilbert",
+            "gpt2",
+            "t5",
+            "static",
+            "vectors.vec",
+            "glove.txt",
+        )
     },
     "bundled": "bundled:minilm",
     "hf": "hf:someone/tiny-bert",
     "random": "random:file:{text_models}/roberta?seed=5",
     "random-words": "random:file:{text_models}/vectors.vec?seed=5",
 }
+OF_PICTURES = {"pixels", "timm", "small", "own"}
 TEXTS = (
     "The cat sat on the mat.",
     "Good morning, the dog (aged 42)!",
@@ -177,6 +189,19 @@ def test_a_copy_of_a_text_encoder_is_the_same(text_encoder):
 
 def test_every_scheme_has_a_case():
     assert set(schemes()) == {uri.partition(":")[0] for uri in CASES.values()}
+
+
+def test_every_scheme_library_and_file_of_texts_has_a_case(text_models, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(text_models / "hub"))
+    uris = [uri.format(text_models=text_models) for uri in TEXT_CASES.values()]
+    tried = {uri.partition(":")[0] for uri in uris}
+    assert tried == set(schemes()) - OF_PICTURES
+    listed = {source.uri.partition(":")[0] for source in [*available("text"), *fetchable("text")]}
+    assert listed <= tried
+    assert {Path(uri).suffix for uri in uris} >= set(ENDINGS)
+    files = [resolve(uri) for uri in uris if uri.startswith("file:")]
+    kinds = {(s.blueprint.library, s.blueprint.architecture == "model2vec") for s in files}
+    assert kinds == {("transformers", False), ("static", False), ("static", True)}
 
 
 def test_uris_are_canonical_and_facts_are_known(source):

@@ -45,6 +45,48 @@ def test_frames_may_hold_the_pictures(paths: list[str]) -> None:
     assert np.array_equal(np.asarray(load("image", task.examples.inputs["image"][3])), PIXELS[3])
 
 
+def test_frames_of_texts_keep_groups_domains_splits_and_weights() -> None:
+    frame = pandas.DataFrame(
+        {
+            "text": ["good film", "bad film", None, "  ", "fine"],
+            "stars": [4.5, 1.0, 2.5, 3.0, np.nan],
+            "writer": ["ann", "bob", "ann", "bob", None],
+            "shop": ["oslo", "rome", "oslo", "rome", "oslo"],
+            "split": ["train", "dev", "test", "train", None],
+            "weight": [1, 2, 1, 1, 3],
+        },
+        index=list("vwxyz"),
+    )
+    columns = {"label": "stars", "group": "writer", "domain": "shop"}
+    task = open_task(frame, columns=columns)
+    examples = task.examples
+    assert (task.kind, task.classes) == ("regression", ("stars",))
+    assert examples.inputs["text"] == ["good film", "bad film", "fine"]
+    assert examples.names == ("row 0", "row 1", "row 4")
+    assert examples.targets[:2].tolist() == [4.5, 1.0]
+    assert np.isnan(examples.targets[2])
+    assert examples.groups.tolist() == ["ann", "bob", ""]
+    assert examples.domains.tolist() == ["oslo", "rome", "oslo"]
+    assert examples.splits.tolist() == ["train", "val", ""]
+    assert examples.weights.tolist() == [1.0, 2.0, 3.0]
+    assert [(p.kind, p.where) for p in task.problems] == [("unreadable", ("row 2", "row 3"))]
+
+
+def test_frames_of_pairs_are_read_by_usual_and_by_named_columns() -> None:
+    frame = pandas.DataFrame(
+        {"premise": ["a b", "c", "d"], "hypothesis": ["e", None, "f g"], "label": ["x", "y", "y"]}
+    )
+    task = open_task(frame)
+    assert task.examples.inputs["text"] == [("a b", "e"), ("d", "f g")]
+    assert task.examples.targets.tolist() == [0, 1]
+    assert task.problems[0].where == ("row 1",)
+    named = frame.rename(columns={"premise": "one", "hypothesis": "other"})
+    again = open_task(named, columns={"text": "one", "text_b": "other"})
+    assert again.examples.ids.tolist() == task.examples.ids.tolist()
+    turned = open_task(named, columns={"text": "other", "text_b": "one"})
+    assert not set(turned.examples.ids) & set(task.examples.ids)
+
+
 def test_a_repeated_column_is_not_guessed(paths: list[str]) -> None:
     frame = pandas.DataFrame([[paths[0], "a", "b"]], columns=["image", "label", "label"])
     with pytest.raises(DataError, match="Two columns are named 'label'"):

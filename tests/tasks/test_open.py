@@ -60,6 +60,17 @@ def _table(root: Path) -> Any:
     return path
 
 
+def _text_frame(root: Path) -> Any:
+    import pandas
+
+    return pandas.DataFrame({"text": TEXTS, "label": LABELS})
+
+
+def _text_dataset(root: Path) -> Any:
+    datasets = pytest.importorskip("datasets")
+    return datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS})
+
+
 def _text_folder(root: Path) -> Any:
     for number, (text, label) in enumerate(zip(TEXTS, LABELS, strict=True)):
         folder = root / (label or "unlabelled")
@@ -101,14 +112,17 @@ def _label_studio(root: Path) -> Any:
     return path
 
 
-# One sample of the same six pictures or texts for every reader; a new reader adds its own here.
+# Samples of the same six pictures or texts for every reader; a new reader adds its own here.
 SAMPLES: dict[str, Callable[[Path], Any]] = {
     "folder": _folder,
     "manifest": _manifest,
     "array": lambda root: PIXELS,
     "list": lambda root: list(PIXELS),
+    "list of texts": lambda root: list(TEXTS),
     "frame": _frame,
+    "frame of texts": _text_frame,
     "dataset": _dataset,
+    "dataset of texts": _text_dataset,
     "text-table": _table,
     "text-folder": _text_folder,
     "conll": _conll,
@@ -122,32 +136,40 @@ def _row_of(pixels: Any) -> int:
     return next(i for i in range(6) if np.array_equal(pixels, PIXELS[i]))
 
 
-def _readers() -> list[str]:
-    with pytest.raises(DataError):
-        reader_for(3, Asked())
-    return sorted(READERS)
-
-
-@pytest.fixture(params=_readers())
-def reader(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=SAMPLES)
+def sample(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_every_reader_has_a_sample(reader: str) -> None:
-    assert reader in SAMPLES
+@pytest.fixture
+def reader(sample: str) -> str:
+    """The reader that a sample is for."""
+    return sample.removesuffix(" of texts")
 
 
-def test_every_reader_recognises_its_own_data_and_says_why(reader: str, tmp_path: Path) -> None:
-    data = SAMPLES[reader](tmp_path)
+def test_every_reader_has_a_sample_and_of_texts_where_it_reads_both() -> None:
+    with pytest.raises(DataError):
+        reader_for(3, Asked())
+    assert {name.removesuffix(" of texts") for name in SAMPLES} == set(READERS)
+    both = {name for name in READERS if f"{name} of texts" in SAMPLES}
+    assert both == {"list", "frame", "dataset"}
+
+
+def test_every_reader_recognises_its_own_data_and_says_why(
+    sample: str, reader: str, tmp_path: Path
+) -> None:
+    data = SAMPLES[sample](tmp_path)
     assert reader_for(data, Asked()).name == reader
     assert READERS[reader].recognises(data, Asked())
     for other in (None, 3, Path("/nowhere"), {"a": 1}):
         assert READERS[reader].recognises(other, Asked()) is None
 
 
-def test_every_reader_gives_a_task_whose_columns_fit(reader: str, tmp_path: Path) -> None:
+def test_every_reader_gives_a_task_whose_columns_fit(
+    sample: str, reader: str, tmp_path: Path
+) -> None:
     targets = LABELS if reader in ("array", "list") else None
-    task = open_task(SAMPLES[reader](tmp_path), targets)
+    task = open_task(SAMPLES[sample](tmp_path), targets)
     examples = task.examples
     assert len(task) == 6
     assert task.classes == ("a", "b")
@@ -179,22 +201,22 @@ def test_every_reader_gives_a_task_whose_columns_fit(reader: str, tmp_path: Path
         assert identify(modality, reference) == identity
 
 
-def test_every_reader_gives_the_same_task_twice(reader: str, tmp_path: Path) -> None:
-    data = SAMPLES[reader](tmp_path)
+def test_every_reader_gives_the_same_task_twice(sample: str, tmp_path: Path) -> None:
+    data = SAMPLES[sample](tmp_path)
     first, second = open_task(data), open_task(data)
     assert first.examples.names == second.examples.names
     assert first.examples.ids.tolist() == second.examples.ids.tolist()
 
 
-def test_every_readers_references_cross_to_other_processes(reader: str, tmp_path: Path) -> None:
-    task = open_task(SAMPLES[reader](tmp_path))
+def test_every_readers_references_cross_to_other_processes(sample: str, tmp_path: Path) -> None:
+    task = open_task(SAMPLES[sample](tmp_path))
     ((name, modality),) = task.inputs.items()
     reference = task.examples.inputs[name][0]
     assert identify(modality, pickle.loads(pickle.dumps(reference))) == task.examples.ids[0]
 
 
-def test_every_reader_respects_strict(reader: str, tmp_path: Path) -> None:
-    assert len(open_task(SAMPLES[reader](tmp_path), strict=True)) == 6
+def test_every_reader_respects_strict(sample: str, tmp_path: Path) -> None:
+    assert len(open_task(SAMPLES[sample](tmp_path), strict=True)) == 6
 
 
 class _Bomb:

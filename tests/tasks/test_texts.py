@@ -137,3 +137,48 @@ def test_pairs_splits_and_domains_of_several_tables(tmp_path: Path) -> None:
     (tmp_path / "dev.tsv").rename(tmp_path / "oslo.tsv")
     (tmp_path / "train.tsv").rename(tmp_path / "rome.tsv")
     assert open_task(tmp_path).examples.domains.tolist() == ["oslo"] * 2 + ["rome"] * 2
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_tables_of_texts_hold_numbers_groups_and_domains(suffix: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "review": ["good", "bad", "so so", "fine"],
+            "stars": [4.5, 1.25, None, 3.0],
+            "writer": ["ann", "bob", "ann", None],
+            "shop": ["oslo", "rome", "rome", "oslo"],
+        }
+    )
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "parquet":
+        frame.to_parquet(path)
+    elif suffix == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=True)
+    columns = {"label": "stars", "group": "writer", "domain": "shop"}
+    task = open_task(path, columns=columns)
+    examples = task.examples
+    assert (task.kind, task.classes) == ("regression", ("stars",))
+    assert examples.inputs["text"] == ["good", "bad", "so so", "fine"]
+    assert examples.targets[[0, 1, 3]].tolist() == [4.5, 1.25, 3.0]
+    assert task.labelled.tolist() == [True, True, False, True]
+    assert examples.groups.tolist() == ["ann", "bob", "ann", ""]
+    assert examples.domains.tolist() == ["oslo", "rome", "rome", "oslo"]
+    assert task.problems == ()
+
+
+def test_bad_bytes_in_a_folder_of_texts_are_named_with_their_file(tmp_path: Path) -> None:
+    for label, number in (("a", 1), ("a", 2), ("b", 3), ("b", 4)):
+        (tmp_path / label).mkdir(exist_ok=True)
+        (tmp_path / label / f"{number}.txt").write_text(f"Grüße {number}\nan alle", "utf-8")
+    (tmp_path / "b" / "5.txt").write_bytes("fünf\nund\n".encode() + b"gr\xfcn")
+    (tmp_path / "b" / "6.txt").write_bytes(b"nul\0")
+    task = open_task(tmp_path)
+    assert "fünf\nund\ngrün" in task.examples.inputs["text"]
+    assert [(p.kind, p.where, p.left_out) for p in task.problems] == [
+        ("encoding", ("b/5.txt line 3",), False),
+        ("unreadable", ("b/6.txt",), True),
+    ]
+    assert "1 line of b/5.txt is not UTF-8 (line 3)" in task.problems[0].what
