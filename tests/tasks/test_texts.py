@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from retarget.tasks.texts import decode, identify_text, keep_text, load_text, me
 from retarget.tasks.words import Worded
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
 def test_a_text_is_the_same_in_any_encoding(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes("Schöne Grüße\nan alle".encode(encoding))
@@ -41,6 +42,42 @@ def test_utf_16_without_its_mark_is_known(script: str, encoding: str, tmp_path: 
     found, expected = open_task(tmp_path / "x.csv"), open_task(tmp_path / "y.csv")
     assert found.examples.inputs["text"] == expected.examples.inputs["text"]
     assert found.problems == ()
+
+
+@pytest.mark.parametrize("codec", ["utf-32-le", "utf-32-be"])
+def test_utf_32_is_known_by_its_mark(codec: str, tmp_path: Path) -> None:
+    text = ROWS["Latin"] + "🙂,a\n"
+    data = f"\ufeff{text}".encode(codec)
+    decoded = decode(data)
+    assert (decoded.text, decoded.encoding, decoded.bad) == (text, "UTF-32", ())
+    (tmp_path / "x.csv").write_bytes(data)
+    task = open_task(tmp_path / "x.csv")
+    assert task.examples.inputs["text"][-1] == "🙂"
+    assert task.problems == ()
+    # A surrogate, which UTF-32 may not hold, spoils its character only.
+    damaged = decode(f"\ufeffa\nb{chr(0xD800)}c\n".encode(codec, "surrogatepass"))
+    assert (damaged.text, damaged.encoding, damaged.bad) == ("a\nb\ufffdc\n", "UTF-32", (2,))
+    (tmp_path / "x.txt").write_bytes(data)
+    assert load_text(tmp_path / "x.txt") == text
+
+
+def test_a_cell_that_is_too_long_is_said_to_be_and_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retarget.tasks.tables._LONGEST_CELL", 1000)
+    before = csv.field_size_limit(1000)
+    try:
+        path = tmp_path / "x.csv"
+        path.write_text('text,label\nfine,a\n"two\nlines",b\n' + "x" * 1001 + ",a\ngood,b\n")
+        with pytest.raises(DataError, match=r"too long, of more than 1,000 .* begins at line 5\."):
+            open_task(path)
+        path.write_text("text,label\nfine,a\n" + '"never closed,b\n' + "fine,a\n" * 200)
+        with pytest.raises(DataError, match=r"begins at line 3\. .*quotation mark"):
+            open_task(path)
+        path.write_text("text,label\nfine,a\n" + "x" * 1000 + ",b\n")
+        assert len(open_task(path)) == 2
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_spans_are_read_in_utf_16_too(tmp_path: Path) -> None:

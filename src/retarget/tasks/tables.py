@@ -11,7 +11,7 @@ from typing import Any
 from retarget.core.errors import DataError
 from retarget.core.text import count, listed, printable
 from retarget.tasks.task import Problem
-from retarget.tasks.texts import MOST_CHARACTERS, decode, told_encoding, utf16_of
+from retarget.tasks.texts import MOST_CHARACTERS, decode, told_encoding, wide_codec
 
 _DELIMITERS = (",", ";", "\t")
 _MOST_SHOWN = 3
@@ -79,7 +79,7 @@ def peek_columns(path: Path) -> tuple[str, ...]:
 def _decoded(data: bytes, path: Path) -> tuple[str, list[Problem]]:
     head = data[:1024]
     # A NUL here and there spoils a row; one in twenty bytes or more is another kind of file.
-    if utf16_of(data) is None and head.count(b"\0") * 20 > len(head):
+    if wide_codec(data) is None and head.count(b"\0") * 20 > len(head):
         raise DataError(
             f"{_shown(path)} is not text: it holds NUL bytes. Save the table as CSV in UTF-8."
         )
@@ -139,11 +139,20 @@ def _csv_rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list
     # The limit is the process's, so it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    ended = 0
     try:
         for cells in rows:
+            ended = rows.line_num
             if cells:
-                yield rows.line_num, cells
+                yield ended, cells
     except csv.Error as error:
+        if "field limit" in str(error):
+            raise DataError(
+                f"{_shown(path)} has a cell that is too long, of more than"
+                f" {csv.field_size_limit():,} characters, in the row that begins at line"
+                f" {ended + 1:,}. Shorten it; or, where the cell should have ended before, look for"
+                " a quotation mark that is not closed."
+            ) from error
         raise DataError(
             f"{_shown(path)} can't be read near line {rows.line_num:,} ({error}). Look for a"
             " quotation mark that is not closed."

@@ -28,6 +28,7 @@ _MOST_BYTES = 4 * MOST_CHARACTERS + 4
 _REPLACED = "\ufffd"
 _BYTE_ORDER = "\ufeff"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _LOOKED_AT = 1 << 16  # bytes, an even number
 _FEWEST_UNITS, _FEWEST_LINES = 4, 3
 _SURROGATES = dict.fromkeys(range(55296, 57344), _REPLACED)
@@ -43,19 +44,21 @@ class Decoded:
 
 
 def decode(data: bytes) -> Decoded:
-    """Return bytes as text: UTF-16 where `utf16_of` says so, else UTF-8.
+    """Return bytes as text: UTF-16 or UTF-32 where `wide_codec` says so, else UTF-8.
 
     A line that is not UTF-8 is read as Windows-1252, line by line, so that a few bad bytes don't
-    spoil the rest; what neither knows becomes U+FFFD. Bad pairs of UTF-16 do so too.
+    spoil the rest; what neither knows becomes U+FFFD. What is bad in UTF-16 and UTF-32 does so
+    too.
     """
-    if encoding := utf16_of(data):
+    if codec := wide_codec(data):
+        name = codec[:6].upper()
         try:
-            return Decoded(data.decode(encoding), "UTF-16")
+            return Decoded(data.decode(codec), name)
         except UnicodeDecodeError:
-            text = data.decode(encoding, "replace")
+            text = data.decode(codec, "replace")
             lines = text.split("\n")
             bad = tuple(i for i, line in enumerate(lines, start=1) if _REPLACED in line)
-            return Decoded(text, "UTF-16", bad)
+            return Decoded(text, name, bad)
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         return Decoded(data.decode("utf-8"))
@@ -63,13 +66,16 @@ def decode(data: bytes) -> Decoded:
         return _line_by_line(data)
 
 
-def utf16_of(data: bytes) -> str | None:
-    """Return the codec of bytes that are UTF-16, `None` for all others.
+def wide_codec(data: bytes) -> str | None:
+    """Return the codec of bytes that are UTF-16 or UTF-32, `None` for all others.
 
-    They begin with its mark; or there are NULs in three quarters of the first pairs of bytes, all
-    on the same side, as of Latin letters; or at least three ends of lines are pairs with a NUL, and
-    as many as all other bytes of their number.
+    They begin with its mark, and that of UTF-32 may begin with that of UTF-16. Or they are UTF-16
+    without it: there are NULs in three quarters of the first pairs of bytes, all on the same side,
+    as of Latin letters; or at least three ends of lines are pairs with a NUL, and as many as all
+    other bytes of their number.
     """
+    if data.startswith(_UTF32):
+        return "utf-32"
     if data.startswith(_UTF16):
         return "utf-16"
     head = data[:_LOOKED_AT]
