@@ -43,6 +43,13 @@ def test_a_given_test_split_judges_and_chooses_nothing() -> None:
     assert protocol.choosing.tolist() == list(range(30))
 
 
+def test_what_becomes_of_a_validation_split_beside_a_test_split_is_said() -> None:
+    both = task_of([0, 1] * 20, ["train"] * 20 + ["val"] * 10 + ["test"] * 10)
+    assert "its validation split among it" in plan(both).why
+    bare = task_of([0, 1] * 20, ["train"] * 30 + ["test"] * 10)
+    assert plan(bare).why == "the data's own test split judges; all else may choose."
+
+
 def test_a_validation_split_judges_where_there_is_no_test_split() -> None:
     protocol = plan(task_of([0, 1] * 10, ["train"] * 12 + ["val"] * 8))
     assert protocol.judging.tolist() == list(range(12, 20))

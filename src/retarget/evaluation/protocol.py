@@ -135,8 +135,13 @@ def _given(task: Task, labelled: IntArray, kept: frozenset[str]) -> tuple[IntArr
         if again.any():
             judges = again | (splits == "test")
             return labelled[judges], "the test examples of the earlier run judge again."
+    also = (
+        ", its validation split among it: choices are made out of fold in all of it"
+        if (splits == "val").any()
+        else ""
+    )
     for name, why in (
-        ("test", "the data's own test split judges; all else may choose."),
+        ("test", f"the data's own test split judges; all else may choose{also}."),
         ("val", "the data's own validation split judges, since it has no test split."),
     ):
         if (splits == name).any():
