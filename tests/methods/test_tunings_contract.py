@@ -10,6 +10,7 @@ import torch
 
 from retarget.methods import course
 from retarget.methods.losses import calibrated, example_losses
+from retarget.methods.training import train
 from retarget.methods.tuning import TUNINGS
 from retarget.sources.registry import resolve
 
@@ -91,6 +92,48 @@ def test_it_learns_what_frozen_features_do_not_tell(tuned):
     # leave its features about as good as they were, not better; and a transformer with random
     # weights learns next to nothing from so few pictures.
     assert end < (1.1 if (name, encoder_of(subject)) in HARDLY else 0.98) * start
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "contrastive"])
+def test_weights_change_as_in_the_plainest_loop(name, toy, own_cache):
+    made = toy.subject("test_vit", n=16, judging=0)
+    asked = {"lr": 5e-3, "epochs": 2, "batch": 8, "augment": 0.0, "views": 0, "weight_decay": 0.1}
+    asked |= {"head_lr": 2e-2, "warmup": 0.0, "clip": 0.5, "batch_statistics": False}
+    how = TUNINGS[name](**asked)
+    how = how.settled(how.start(made).load(), made)
+    ours, theirs = (how.begin(how.start(made).load(), made) for _ in range(2))
+    before = {k: v.clone() for k, v in theirs.trainee.state_dict().items()}
+    train(ours.trainee, ours.parts, made, how, key="a" * 32, lesson=ours.lesson)
+
+    model = theirs.trainee.eval()
+    named, groups = dict(model.named_parameters()), []
+    for part in theirs.parts:
+        for own in part.names:
+            weight, head = named[own], own.startswith("linear.")
+            spared = weight.ndim <= 1 or "ia3_l" in own or "magnitude" in own
+            groups.append({"params": [weight], "weight_decay": 0.0 if spared else 0.1})
+            groups[-1]["peak"] = part.factor * (2e-2 if head else 5e-3)
+    wanted = [weight for group in groups for weight in group["params"]]
+    for weight in named.values():
+        weight.requires_grad_(any(weight is one for one in wanted))
+    optimiser = torch.optim.AdamW(groups, lr=1.0)
+    inputs = torch.stack([model.encoder.prepare(p) for p in made.inputs.references])
+    targets = torch.tensor(made.labels.values)
+    for step, (epoch, half) in enumerate([(1, 0), (1, 1), (2, 0), (2, 1)]):
+        order = np.random.default_rng([made.seed, epoch]).permutation(16)
+        rows = order[8 * half : 8 * half + 8]
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * 0.5 * (1 + np.cos(np.pi * step / 4))
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(model(inputs[rows]), targets[rows]).backward()
+        torch.nn.utils.clip_grad_norm_(wanted, 0.5)
+        optimiser.step()
+
+    found, expected = ours.trainee.state_dict(), model.state_dict()
+    moved = {k for k, v in expected.items() if not torch.equal(v, before[k])}
+    assert moved == {name for part in theirs.parts for name in part.names}
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, atol=1e-5, rtol=1e-3)
 
 
 def test_the_written_encoder_and_head_predict_as_they_were_judged(tuned):
