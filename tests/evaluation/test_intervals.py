@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -239,6 +239,7 @@ def test_intervals_hold_their_value_and_are_never_half_nan(
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000))
+@example(seed=1082)  # an example whose rank moves nothing still counts
 def test_neither_order_nor_names_of_groups_matter(seed):
     rng = np.random.default_rng(seed)
     for kind in KINDS:

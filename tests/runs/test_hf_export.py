@@ -114,7 +114,7 @@ def _trained(tuning: Tuning, source: Source, pooling: Pooling) -> Tuned:
     [
         FineTune(epochs=2, lr=3e-3, mix=False),
         BitFit(epochs=1),
-        Lora(epochs=1),
+        Lora(epochs=2, lr=2e-2),
         Contrastive(epochs=1, steps=2, lr=3e-3),
     ],
     ids=lambda tuning: str(tuning.name),

@@ -101,7 +101,7 @@ class Spearman:
 
     def _with_moves(self, sample: Sample) -> tuple[float, FloatArray]:
         block = sample.blocks()
-        moves = np.zeros(len(block))
+        moves, counted = np.zeros(len(block)), np.zeros(len(block))
         value, mass = 0.0, 0.0
         for one in np.unique(block):
             rows = np.flatnonzero(block == one)
@@ -115,9 +115,9 @@ class Spearman:
             weight = sample.weights[rows].sum()
             value, mass = value + weight * part, mass + weight
             moves[rows] = weight * moved + sample.weights[rows] * part
+            counted[rows] = sample.weights[rows]
         if mass == 0:
             return float("nan"), moves
-        counted = np.where(moves != 0, sample.weights, 0.0)
         value /= mass
         return value, (moves - counted * value) / mass
 
