@@ -7,7 +7,7 @@ then the peer's job again, as another run on the store of the first. Every cold 
 `RETARGET_CACHE`. CPU seconds are those of a process and its children.
 
 Peer and ours take turns; ratios are medians over `--repeat` rounds. The peer's faster settings are
-found on the smallest work first.
+found on each work first: which ones they are depends on it.
 
     python benchmarks/speed.py [--works drawings photos ants-bees] [--repeat 1] [--quick]
 """
@@ -173,9 +173,8 @@ def main() -> None:
     found = {name: data_for(name, made_pictures(), asked.quick) for name in asked.works}
     works = {name: data for name, data in found.items() if data}
     rows: list[list[str]] = []
-    if works:
-        settings = quickest_peer(works.get("ants-bees", next(iter(works.values())))[1])
     for name, (title, data) in works.items():
+        settings = quickest_peer(data)
         rounds = [one_round(data, settings) for _ in range(asked.repeat)]
         print(stages(title, rounds[-1]), flush=True)
         rows += rows_of(name, title, rounds)
