@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ import retarget as rt
 from retarget.cli.app import run as command
 from retarget.core.config import FitConfig
 from retarget.core.errors import UsageError
+from retarget.core.progress import listening
 from retarget.methods.base import Method
-from retarget.methods.tuning import Tuning
+from retarget.methods.tuning import Epoch, Tuning
 from retarget.runs.kinds import STRESSED
 from retarget.runs.trying import baselines_of, stresses, training_seconds, trains
 from retarget.selection.candidates import methods_for, tunings_for
@@ -74,7 +75,7 @@ def fitted(pictures: Path, folder: Path, asked: dict[str, Any]) -> rt.Run:
 
 def test_every_kind_is_judged_on_the_same_examples(trained: rt.Run) -> None:
     record = trained.record
-    whole = [m.name for m in record.methods if m.share == 1.0]
+    whole = [m.name for m in record.methods if m.test is not None]
     assert whole == ["probe", "finetune", "bitfit", "mean"]
     assert record.methods[0].gain is None
     assert all(m.gain is not None for m in record.methods[1:])
@@ -254,6 +255,67 @@ def test_methods_that_do_not_exist_are_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         rt.fit(pictures, sources=["small:"], methods=methods)
+
+
+def test_the_cost_is_said_first_and_all_who_listen_hear_every_training(
+    draw_pictures: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, Any]] = []
+    tracked: list[int] = []
+
+    class Hearing(rt.Callback):
+        def on_train_begin(self, title: str, settings: Mapping[str, Any]) -> None:
+            heard.append(("begins", settings["epochs"]))
+
+        def on_epoch_end(self, epoch: Epoch) -> None:
+            heard.append(("epoch", epoch.number))
+
+        def on_train_end(self, epochs: Sequence[Epoch], taken: int) -> None:
+            heard.append(("ends", len(epochs)))
+
+    class Tracking(rt.Callback):
+        def on_epoch_end(self, epoch: Epoch) -> None:
+            tracked.append(epoch.number)
+
+    class Listening:
+        def start(self, what: str, total: int, unit: str) -> "Listening":
+            return self
+
+        def finish(self, meter: object) -> None: ...
+
+        def advance(self, steps: int = 1) -> None: ...
+
+        def note(self, text: str) -> None: ...
+
+        def tell(self, text: str) -> None:
+            heard.append(("told", text))
+
+    asked: list[tuple[str, Path]] = []
+    monkeypatch.setattr(
+        "retarget.methods.tracking.tracker",
+        lambda name, place: (asked.append((name, place)), Tracking())[1],
+    )
+    with listening(Listening()):
+        rt.fit(
+            draw_pictures(tmp_path / "pictures", each=9),
+            source="small:",
+            method=rt.FineTune(epochs=2, refit=False),
+            baselines=["majority"],
+            robustness=False,
+            learning_curve=False,
+            folds=2,
+            track="tensorboard",
+            callbacks=[Hearing()],
+            out=tmp_path / "run",
+        )
+    assert [what for what, _ in heard[:2]] == ["told", "begins"]
+    said = str(heard[0][1])
+    assert said.startswith("3 trainings in 3 rounds: ")
+    assert said.endswith("; fewer --folds take less")
+    once = [("begins", 2), ("epoch", 0), ("epoch", 1), ("epoch", 2), ("ends", 3)]
+    assert heard[1:] == 3 * once
+    assert tracked == 3 * [0, 1, 2]
+    assert asked == [("tensorboard", Path(f"{tmp_path / 'run'}-tensorboard"))]
 
 
 def test_a_method_as_a_dataclass_is_one_in_a_configuration() -> None:

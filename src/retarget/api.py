@@ -198,8 +198,9 @@ def asked(data: Any, config: FitConfig | None, options: dict[str, Any]) -> FitCo
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as `FitConfig` names them: one thing in a list of one, methods as data."""
-    told = dict(options)
+    """Return options as `FitConfig` names them: one thing in a list of one, methods and paths as
+    data."""
+    told = {name: str(v) if isinstance(v, Path) else v for name, v in options.items()}
     for one, several in (("source", "sources"), ("layer", "layers"), ("method", "methods")):
         if one in told:
             told[several] = [told.pop(one)]

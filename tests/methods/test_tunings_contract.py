@@ -136,6 +136,20 @@ def test_weights_change_as_in_the_plainest_loop(name, toy, own_cache):
         torch.testing.assert_close(found[key], value, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "scratch"])
+def test_frozen_layers_are_computed_once_whatever_trains_the_others(name, toy, own_cache):
+    subject = toy.subject("test_resnet", n=24, judging=8)
+    how = tuning(name, "test_resnet", from_layer=2, epochs=4)
+    cached, whole = (replace(how, views=views).fit(subject) for views in (None, 0))
+    assert cached.settings["cached_behind"]
+    assert cached.cost.disk_megabytes > 0
+    assert whole.settings["cached_behind"] == ""
+    assert [e.loss for e in cached.epochs[1:]] == pytest.approx(
+        [e.loss for e in whole.epochs[1:]], abs=1e-4
+    )
+    np.testing.assert_allclose(cached.validation, whole.validation, atol=1e-3, rtol=1e-3)
+
+
 def test_the_written_encoder_and_head_predict_as_they_were_judged(tuned):
     _, subject, found = tuned
     made = outputs(found.uri, found.member, subject, subject.judging)
