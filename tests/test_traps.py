@@ -163,3 +163,52 @@ def test_each_encoder_of_a_model_sees_its_own_preprocessing(tmp_path: Path) -> N
     again = [resolve(f"file:{saved / name}").load() for name in ("encoder", "encoder-1")]
     for encoder, other in zip(encoders, again, strict=True):
         torch.testing.assert_close(other.prepare(pictures[0]), encoder.prepare(pictures[0]))
+
+
+def test_decay_would_take_norms_and_biases_away_and_spares_them(tmp_path: Path) -> None:
+    from retarget.methods.optimiser import adamw
+    from retarget.methods.settings import Part
+
+    uri = timm_folder(tmp_path / "model")
+    batch = resolve(uri).load().example_batch(2)
+
+    def after(decay_all: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        encoder = resolve(uri).load()
+        with torch.no_grad():
+            before = encoder.pooled(batch, "mean")["pooled"]
+        small = {f"encoder.{n}": p for n, p in encoder.named_parameters() if p.ndim == 1}
+        optimiser: torch.optim.Optimizer = adamw(small, [Part(tuple(small))], 0.1, 0.1, 0.5)
+        if decay_all:  # what a plain AdamW does
+            optimiser = torch.optim.AdamW(small.values(), lr=0.1, weight_decay=0.5)
+        for _ in range(60):  # nothing is learned: gradients are zero
+            for parameter in small.values():
+                parameter.grad = torch.zeros_like(parameter)
+            optimiser.step()
+        with torch.no_grad():
+            return before, encoder.pooled(batch, "mean")["pooled"]
+
+    before, damaged = after(decay_all=True)
+    assert float(damaged.abs().max()) < 0.2 * float(before.abs().max())
+    before, spared = after(decay_all=False)
+    assert torch.equal(spared, before)
+
+
+def test_a_trained_encoder_without_its_head_knows_nothing(tmp_path: Path) -> None:
+    pictures, of = coloured(24, 2)
+    run = rt.fit(
+        rt.open_task(pictures, ["ab"[k] for k in of]),
+        source=timm_folder(tmp_path / "model"),
+        method=rt.FineTune(epochs=4, lr=3e-3, refit=False),
+        out=tmp_path / "run",
+        **FEW,
+    )
+    again = rt.load_run(tmp_path / "run")
+    right = np.mean([a == "ab"[k] for a, k in zip(again.predict(pictures).labels, of, strict=True)])
+    assert right > 0.9
+    # The same encoder under a head that was not trained with it.
+    member = run.model.members[0]
+    blank = LinearHead(np.zeros_like(member.head.weight), np.array([0.0, 1.0]))  # type: ignore[attr-defined]  # it is linear
+    bare = replace(run.model, members=(replace(member, head=blank),))
+    table = FeatureStore(tmp_path / "features")
+    (part,) = predict_inputs(bare, run.encoders, pictures, store=table)
+    assert (part.values.argmax(axis=1) == np.array(of)).mean() == 0.5
