@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from retarget.methods import course
 from retarget.methods.losses import calibrated, example_losses
@@ -134,6 +135,26 @@ def test_weights_change_as_in_the_plainest_loop(name, toy, own_cache):
     assert moved == {name for part in theirs.parts for name in part.names}
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_rule_is_recovered_from_a_head_that_knows_nothing(name, toy, own_cache):
+    random = np.random.default_rng(3)
+    bright = random.integers(0, 2, 64)
+    level = np.where(bright, 150, 100)[:, None, None, None]
+    pixels = np.clip(random.normal(level, 25, (64, toy.SIDE, toy.SIDE, 3)), 0, 255)
+    subject = toy.subject("test_resnet", n=64, judging=24)
+    subject = replace(
+        subject,
+        inputs=replace(
+            subject.inputs, references=[Image.fromarray(p.astype("u1")) for p in pixels]
+        ),
+        labels=replace(subject.labels, values=bright),
+    )
+    blank = {"probe_first": False} if hasattr(TUNINGS[name], "probe_first") else {}
+    found = tuning(name, "test_resnet", epochs=8, head_lr=2e-2, **blank).fit(subject)
+    labels = subject.labels.take(subject.judging)
+    assert (found.validation.argmax(axis=1) == labels.values).mean() >= 0.95
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "scratch"])
