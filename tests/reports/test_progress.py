@@ -3,9 +3,10 @@ import re
 import threading
 
 from rich.console import Console
+from rich.progress import Progress
 
 from retarget.core.progress import listening, progress
-from retarget.reports.progress import TerminalProgress
+from retarget.reports.progress import TerminalProgress, _Pace
 
 
 def _console(terminal: bool) -> tuple[Console, io.StringIO]:
@@ -46,6 +47,17 @@ def test_long_work_shows_a_bar_and_leaves_one_line() -> None:
     shown = _plain(stream)
     assert "images" in shown
     assert re.search(r"Reading: 1,200 images in \S+ \w+ \([\d,.]+ images/s\)", shown)
+
+
+def test_a_bar_tells_how_fast_it_goes_what_is_left_and_what_was_noted() -> None:
+    now = [0.0]
+    bars = Progress(_Pace(), get_time=lambda: now[0])
+    line = bars.add_task("Training", total=100, unit="images", note="loss 0.41")
+    for _ in range(4):
+        now[0] += 1.0
+        bars.update(line, advance=10)
+    (task,) = bars.tasks
+    assert _Pace().render(task).plain == "40/100 images · 10/s · 6.0 s left · loss 0.41"
 
 
 def test_bar_appears_when_the_delay_is_over_and_knows_what_was_done_before() -> None:
