@@ -75,4 +75,5 @@ def test_an_own_network_is_a_source_like_any_other(photos: Path, tmp_path: Path)
 def test_every_example_is_short_and_says_how_it_is_run(path: Path) -> None:
     text = path.read_text("utf-8")
     assert f"python examples/{path.name}" in text
-    assert len([line for line in text.splitlines() if line.strip()]) < 60
+    most = 30 if path.name == "own_encoder.py" else 60
+    assert len([line for line in text.splitlines() if line.strip()]) < most

@@ -491,6 +491,27 @@ def test_batches_are_halved_until_memory_is_enough(trainable: ModuleType) -> Non
     assert np.abs(whole.outputs - halved.outputs).max() < 1e-5
 
 
+def test_gradients_of_a_batch_are_accumulated_over_as_many_parts_as_are_asked_for(
+    trainable: ModuleType,
+) -> None:
+    made = trainable.subject(24, 0)
+    for micro, most, part in ((None, 12, 12), (5, 5, 4), (1, 1, 1), (50, 12, 12)):
+        how = replace(PLAIN, batch=12, micro_batch=micro)
+        ours, theirs = pair(trainable, made)
+        ours.encoder.seen.clear()
+        found = fit(trainable, ours, made, how, key=f"micro {micro}")
+        assert set(ours.encoder.seen) - {2} == {part}  # two are what a model is tried with
+        assert found.settings["micro_batch"] == most
+        run_plain(theirs, made, how)
+        assert distance(ours, theirs) < 1e-6
+
+
+def test_a_micro_batch_of_nothing_is_refused(trainable: ModuleType) -> None:
+    made = trainable.subject(24, 0)
+    with pytest.raises(UsageError, match="micro_batch"):
+        fit(trainable, trainable.trainee(made), made, replace(PLAIN, micro_batch=0))
+
+
 def test_gives_up_when_one_example_is_too_much(trainable: ModuleType) -> None:
     for judging in (0, 8):
         made = trainable.subject(24, judging)

@@ -68,6 +68,8 @@ def decide(how: Training, subject: Subject, trainee: Trainee, device: torch.devi
     Raises:
         UsageError: settings that don't fit the inputs.
     """
+    if how.micro_batch is not None and how.micro_batch < 1:
+        raise UsageError(f"micro_batch is how many examples go at once, not {how.micro_batch}.")
     examples = len(subject.inputs)
     attends = has_attention(trainee.encoder)
     shape = trainee.encoder.input_shape

@@ -264,7 +264,7 @@ def _new(gear: Gear, epochs: int | None) -> Journal:
         lr=lr,
         schedule=decided.epochs,
         last=decided.epochs if epochs is None else epochs,
-        micro=gear.how.batch,
+        micro=gear.how.at_once,
     )
 
 

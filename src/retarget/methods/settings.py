@@ -13,7 +13,9 @@ class Training:
         lr: peak learning rate of the trained weights of the encoder; "auto" finds it by a range
             test (Smith 2017, Cyclical Learning Rates for Training Neural Networks).
         head_lr: of the head; `None` for ten times `lr`.
-        batch: examples a step of the optimiser; halved and accumulated where memory is too small.
+        batch: examples a step of the optimiser.
+        micro_batch: examples that go through the model at once, whose gradients are accumulated to
+            a batch's; `None` for all of it. Halved where memory is too small.
         weight_decay: of AdamW (Loshchilov and Hutter 2019); norms and biases are spared.
         warmup: share of the steps over which the learning rate rises, before it falls by a cosine.
         patience: epochs without a better validation loss before training stops.
@@ -39,6 +41,7 @@ class Training:
     lr: float | Literal["auto"] | None = None
     head_lr: float | None = None
     batch: int = 32
+    micro_batch: int | None = None
     weight_decay: float = 0.05
     warmup: float = 0.1
     patience: int | None = None
@@ -55,6 +58,11 @@ class Training:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     views: int | None = None
     batch_statistics: bool | None = None
+
+    @property
+    def at_once(self) -> int:
+        """How many examples go through the model at once, where memory allows."""
+        return min(self.batch, self.micro_batch or self.batch)
 
 
 @dataclass(frozen=True)

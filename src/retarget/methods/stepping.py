@@ -60,7 +60,7 @@ class Stepper:
         together: int = 1,
         inputs: Inputs | None = None,
     ) -> None:
-        self.micro = how.batch
+        self.micro = how.at_once
         self._trainee, self._objective, self._optimiser = trainee, objective, optimiser
         self._team, self._how, self._decided = team, how, decided
         self._together, self._inputs = together, inputs
