@@ -3,6 +3,8 @@
 import importlib
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,24 +139,45 @@ def test_weights_change_as_in_the_plainest_loop(name, toy, own_cache):
         torch.testing.assert_close(found[key], value, atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_known_rule_is_recovered_from_a_head_that_knows_nothing(name, toy, own_cache):
+def share_right(name: str, toy: ModuleType, **settings: Any) -> float:
+    """Return the share of validation pictures told bright from dark, from a head that knows
+    nothing."""
     random = np.random.default_rng(3)
     bright = random.integers(0, 2, 64)
     level = np.where(bright, 150, 100)[:, None, None, None]
     pixels = np.clip(random.normal(level, 25, (64, toy.SIDE, toy.SIDE, 3)), 0, 255)
+    pictures = [Image.fromarray(one.astype(np.uint8)) for one in pixels]
     subject = toy.subject("test_resnet", n=64, judging=24)
-    subject = replace(
-        subject,
-        inputs=replace(
-            subject.inputs, references=[Image.fromarray(p.astype("u1")) for p in pixels]
-        ),
-        labels=replace(subject.labels, values=bright),
-    )
+    inputs = replace(subject.inputs, references=pictures)
+    subject = replace(subject, inputs=inputs, labels=replace(subject.labels, values=bright))
     blank = {"probe_first": False} if hasattr(TUNINGS[name], "probe_first") else {}
-    found = tuning(name, "test_resnet", epochs=8, head_lr=2e-2, **blank).fit(subject)
-    labels = subject.labels.take(subject.judging)
-    assert (found.validation.argmax(axis=1) == labels.values).mean() >= 0.95
+    found = tuning(name, "test_resnet", epochs=8, head_lr=2e-2, **blank, **settings).fit(subject)
+    return float((found.validation.argmax(axis=1) == bright[subject.judging]).mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_rule_is_recovered_by_every_method(name, toy, own_cache):
+    assert share_right(name, toy) >= 0.95
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"gradual": True},
+        {"layer_decay": 0.5},
+        {"from_layer": 2},
+        {"average": 0.8},
+        {"sharpness": 0.05},
+        {"stay_near": 0.01},
+        {"label_smoothing": 0.1},
+        {"mixup": 0.2},
+        {"recompute": True},
+        {"lr": "auto"},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_a_known_rule_is_recovered_with_every_option(option, toy, own_cache):
+    assert share_right("finetune", toy, **option) >= 0.95
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "scratch"])

@@ -138,6 +138,7 @@ def test_every_number_of_a_training_is_in_the_page(
             cost = trial.training.cost
             assert numbers.part_of(cost.trainable, cost.parameters) in text
             assert numbers.megabytes(cost.peak_megabytes) in text
+            assert numbers.megabytes(cost.disk_megabytes) in text
             assert numbers.seconds(cost.step_seconds) in text
             assert trial.training.why in text
             assert all(numbers.score(mix.score) in text for mix in trial.training.mixes)
