@@ -6,7 +6,7 @@
 `X` is a list or array of paths, PIL images or arrays, or one array (n, h, w) or (n, h, w, c):
 uint8 is taken as it is, other numbers by the range that each picture uses (see `tasks.pixels`).
 Or it is a list or array of texts, or of pairs of texts. Where no source is named, the first that
-`SOURCES` has for what `X` holds is taken.
+`registry.USUAL` has for what `X` holds is taken.
 
 Features are kept by content in the feature store, so in a whole search an input goes through an
 encoder once; only parallel workers that start on an empty store may do the same one twice.
@@ -31,7 +31,7 @@ from retarget.api import asked
 from retarget.core.config import FitConfig
 from retarget.core.errors import DataError, SourceError
 from retarget.core.text import count
-from retarget.core.types import FloatArray, IntArray, Kind, Modality, Pooling, StrArray
+from retarget.core.types import FloatArray, IntArray, Kind, Pooling, StrArray
 from retarget.evaluation.metrics import headline
 from retarget.features.inputs import InputFeatures, input_features, listed, values_of
 from retarget.features.table import Table
@@ -39,17 +39,13 @@ from retarget.methods.base import Labels, Method
 from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.select import attempt, refit
 from retarget.selection.trials import Evidence
-from retarget.sources.registry import resolve
+from retarget.sources.registry import USUAL, resolve
 from retarget.tagger import TransferTagger, seed_of
 from retarget.tasks.memory import modality_of
 from retarget.tasks.splits import assign_folds
 
 __all__ = ["FeatureExtractor", "TransferClassifier", "TransferRegressor", "TransferTagger"]
 
-SOURCES: dict[Modality, str] = {
-    "image": "bundled:efficientnet-lite0",
-    "text": "bundled:minilm",
-}
 _CHOICES = {"source": "sources", "layer": "layers", "method": "methods"}
 
 
@@ -335,7 +331,7 @@ class FeatureExtractor(TransformerMixin, _FromInputs):  # type: ignore[misc]  # 
 
 def _asked_features(X: Any, config: FitConfig) -> InputFeatures:
     """Return the features from the source that is named, or from that for what `X` holds."""
-    uri = config.sources[0] if config.sources else SOURCES[modality_of(values_of(X))]
+    uri = config.sources[0] if config.sources else USUAL[modality_of(values_of(X))]
     source = resolve(uri)
     references = listed(X, source.facts.modality)
     return input_features(references, source, config.pooling, config.engine, config.device)

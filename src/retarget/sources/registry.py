@@ -24,6 +24,8 @@ _OWN = (
 RESOLVERS: dict[str, Resolver] = {}
 LISTERS: list[Lister] = []
 PLAIN: dict[Modality, str] = {}
+# What is taken where nothing is named and one source has to do.
+USUAL: dict[Modality, str] = {"image": "bundled:efficientnet-lite0", "text": "bundled:minilm"}
 
 
 def register(scheme: str) -> Callable[[Resolver], Resolver]:
