@@ -63,6 +63,20 @@ def _configuration(kind: str, rows: int) -> object:
 
 
 @pytest.fixture(scope="session")
+def quick(text_folder: Callable[[str, str], str]) -> dict[str, Any]:
+    """Give what makes a fit on a few texts quick: a tiny model, one layer, two folds."""
+    return {
+        "sources": [text_folder("bert", "mean")],
+        "layer": "last",
+        "method": "probe",
+        "baselines": ["majority"],
+        "learning_curve": False,
+        "folds": 2,
+        "engine": "eager",
+    }
+
+
+@pytest.fixture(scope="session")
 def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
     """Give a maker of tiny random text models: kind, pooling of `pooled` → `file:` URI."""
     import torch

@@ -66,21 +66,15 @@ def test_texts_written_otherwise_stay_in_one_fold(kind: str) -> None:
 
 
 def test_a_fit_tells_of_them_in_its_record_and_report(
-    text_folder: Callable[..., str], tmp_path: Path
+    quick: dict[str, Any], tmp_path: Path
 ) -> None:
     texts = [_text(i) for i in range(24)]
     texts[20] = f"  {texts[3].lower()}"
     labels = ["even" if i % 2 else "odd" for i in range(24)]
     run = rt.fit(
         rt.open_task(texts, labels, splits=["train"] * 16 + ["test"] * 8),
-        sources=[text_folder("bert", "mean")],
-        layer="last",
-        method="probe",
-        baselines=["majority"],
-        learning_curve=False,
-        folds=2,
         out=str(tmp_path / "run"),
-        engine="eager",
+        **quick,
     )
     told = {p.kind: p for p in rt.load_run(run.folder).record.task.problems}
     assert told["leak"].where == ("row 3 ≈ row 20",)

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,19 +39,13 @@ def test_a_good_model_is_verified_once(small_run: Path, references: list[Path]) 
 
 @pytest.mark.usefixtures("fresh_processes")
 def test_a_fit_on_texts_is_verified_in_a_fresh_process(
-    text_folder: Callable[[str, str], str], tmp_path: Path
+    quick: dict[str, Any], tmp_path: Path
 ) -> None:
     texts = [f"{i} {'good' if i % 2 else 'fine'} letters" for i in range(12)]
     run = rt.fit(
         rt.open_task(texts, ["even", "odd"] * 6),
-        sources=[text_folder("bert", "mean")],
-        layer="last",
-        method="probe",
-        baselines=["majority"],
-        learning_curve=False,
-        folds=2,
         out=str(tmp_path / "run"),
-        engine="eager",
+        **quick,
     )
     assert "a fresh process: 4 predictions equal" in run.record.verified
 

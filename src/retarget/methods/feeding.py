@@ -92,30 +92,50 @@ def cut_where_frozen(
         how: whether, and with how many views.
         epochs: that will be run.
     """
-    encoder = trainee.encoder
     try:
-        layers = frozen_layers(trainee, trained)
-        if not layers or how.views == 0 or epochs < 1:
-            return
-        if how.cutmix:
-            feeding.notes.append("Nothing was cached: cutmix pastes inputs, not activations.")
-            return
-        split = _split(encoder, layers)
-    except SourceError as error:
-        feeding.notes.append(f"Nothing was cached: {error}")
-        return
+        split = _cut(trainee, trained, how, epochs)
+        if split is not None:
+            cached = _cached(feeding, trainee, split, trained, subject, how, epochs)
+            trainee.split, feeding.cached = split, cached
+    except (_NotCached, SourceError, UsageError, OSError) as why:
+        feeding.notes.append(f"Nothing was cached: {str(why).removesuffix('.')}.")
+
+
+class _NotCached(Exception):  # noqa: N818 - a fact about a training
+    """Nothing is to be cached. Its text is the reason."""
+
+
+def _cut(trainee: Trainee, trained: Collection[str], how: Training, epochs: int) -> Split | None:
+    """Return where the trainee could be cut, `None` where nothing asks for it."""
+    layers = frozen_layers(trainee, trained)
+    if not layers or how.views == 0 or epochs < 1:
+        return None
+    if how.cutmix:
+        raise _NotCached("cutmix pastes inputs, not activations")
+    split = _split(trainee.encoder, layers)
     if split is None:
-        feeding.notes.append("Nothing was cached: this model can't be cut behind a frozen layer.")
-        return
+        raise _NotCached("this model can't be cut behind a frozen layer")
+    return split
+
+
+def _cached(
+    feeding: Feeding,
+    trainee: Trainee,
+    split: Split,
+    trained: Collection[str],
+    subject: Subject,
+    how: Training,
+    epochs: int,
+) -> Activations:
+    """Return the activations behind a cut, after telling what they take, if that fits and pays."""
+    encoder, device = trainee.encoder, next(trainee.parameters()).device
     views = 0 if not feeding.plain.strength else _views(how, epochs)
     needed = estimate(subject.inputs, split, views)
     if not needed.fits:
-        feeding.notes.append(
-            f"Nothing was cached: activations of {split.layer} take {needed.megabytes:,.0f} MB, "
-            f"and {max(needed.limit, 0) / 1e6:,.0f} MB are allowed."
+        raise _NotCached(
+            f"activations of {split.layer} take {needed.megabytes:,.0f} MB, and "
+            f"{max(needed.limit, 0) / 1e6:,.0f} MB are allowed"
         )
-        return
-    device = next(trainee.parameters()).device
     saves = pays(
         epochs,
         views,
@@ -126,22 +146,16 @@ def cut_where_frozen(
         device=device.type,
     )
     if not saves:
-        feeding.notes.append(
-            f"Nothing was cached: in {epochs} epochs with {views or 'no'} changed views of each "
-            f"example, keeping what {split.layer} gives costs more than it saves."
+        raise _NotCached(
+            f"in {epochs} epochs with {views or 'no'} changed views of each example, keeping what "
+            f"{split.layer} gives costs more than it saves"
         )
-        return
     tell(
         f"{subject.title}: activations of {split.layer} are kept on disk, at most "
         f"{needed.megabytes:,.0f} MB."
     )
     key = _prefix_key(encoder, trained, subject, split.layer)
-    try:
-        made = Activations(feeding.plain, split, count=views, key=key, device=device)
-    except (OSError, UsageError) as error:
-        feeding.notes.append(f"Nothing was cached: {error}.")
-        return
-    trainee.split, feeding.cached = split, made
+    return Activations(feeding.plain, split, count=views, key=key, device=device)
 
 
 def frozen_layers(trainee: Trainee, trained: Collection[str]) -> list[str]:
