@@ -63,8 +63,8 @@ def csv_rows(records: Sequence[dict[str, Any]], kind: Kind, top: int, header: bo
 
 
 def _line(cells: Sequence[Any]) -> str:
-    """Return a line of CSV. A bare \r would end it for many readers, and what follows would be a
-    cell of its own; before Python 3.13 only what is in the terminator is quoted."""
+    """Return a line of CSV. A bare carriage return would end it for many readers, and what follows
+    would be a cell of its own; before Python 3.13 only what is in the terminator is quoted."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\r\n").writerow(cells)
     return f"{stream.getvalue()[:-2]}\n"
