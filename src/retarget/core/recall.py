@@ -1,6 +1,7 @@
 """Results kept in the cache under a digest of all that decides them: read, not computed again."""
 
 import os
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,9 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
-def recalled(what: str, decided: Sequence[Any], make: Callable[[], Arrays]) -> Arrays:
+def recalled(
+    what: str, decided: Sequence[Any], make: Callable[[], Arrays], least_seconds: float = 0.0
+) -> Arrays:
     """Return arrays that were made before from the same, or make them and keep them.
 
     Where the disk is full or read-only nothing is kept; what is damaged is made anew. The least
@@ -32,13 +35,17 @@ def recalled(what: str, decided: Sequence[Any], make: Callable[[], Arrays]) -> A
             otherwise.
         decided: all that decides the result: arrays of numbers or strings, and JSON-able values.
         make: computes it: arrays of numbers and strings by name.
+        least_seconds: what is made more quickly than that isn't kept.
     """
     told = [hash_array(v) if isinstance(v, np.ndarray) else v for v in decided]
     key = hash_json([what, versions_of(_PACKAGES), told])
     path = cache_dir() / FOLDER / f"{key}.npz"
     found = _read(path)
     if found is None:
+        began = time.perf_counter()
         found = make()
+        if time.perf_counter() - began < least_seconds:
+            return found
         with suppress(OSError), written_whole(path) as part, part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **found)
         prune()

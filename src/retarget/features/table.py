@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from retarget.core.hashing import hash_array, hash_json
 from retarget.core.types import FloatArray, IntArray
 from retarget.features.features import Features
 
@@ -37,6 +39,12 @@ class Table:
             features.space.operations,
             features.seconds_per_example,
         )
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of what makes it what it is: its numbers, and where each layer's lie."""
+        columns = [(name, at.start, at.stop) for name, at in self.columns.items()]
+        return hash_json([self.uri, columns, hash_array(self.matrix)])
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def recalled_baseline(
         *(name, settings, study.metric, labels.kind, labels.outputs, labels.values, labels.weights),
         *(study.owners, study.task.examples.ids, protocol.mode, protocol.inner, protocol.seed),
         *(protocol.choosing, protocol.judging, protocol.folds, protocol.units),
-        *(part for table in tables for part in _told(table)),
+        *(table.digest for table in tables),
     ]
 
     def made() -> Arrays:
@@ -79,7 +79,7 @@ def recalled_curve(
         *(seed, evidence.metric, repr(chosen.candidates), repr(chosen.score)),
         *(evidence.folds, evidence.units, labels.kind, labels.outputs, labels.values),
         *(labels.weights, labels.sequences),
-        *(part for uri in used for part in _told(evidence.features[uri])),
+        *(evidence.features[uri].digest for uri in used),
     ]
 
     def made() -> Arrays:
@@ -93,9 +93,3 @@ def recalled_curve(
     found = recalled(CURVE, decided, made)
     draws = np.split(found["scores"], np.cumsum(found["draws"]))[:-1]
     return found["sizes"].tolist(), [own.tolist() for own in draws]
-
-
-def _told(table: Table) -> tuple[object, ...]:
-    """Return what makes features what they are: their numbers, and where each layer's lie."""
-    columns = [(name, at.start, at.stop) for name, at in table.columns.items()]
-    return table.uri, columns, table.matrix

@@ -16,6 +16,7 @@ from retarget.methods.model import Member, TransferModel, log_odds
 from retarget.methods.scale import BlockScale
 from retarget.methods.tuning import Tuning
 from retarget.selection.candidates import Candidate
+from retarget.selection.recalled_trials import recalled_head, recalled_trial
 from retarget.selection.trials import Evidence, Selection, Trial, luck, told_apart_by
 
 # How many of the best an average takes: one more for every so many labels. With fewer the lowest
@@ -84,7 +85,12 @@ def _over_all(found: Selection, whole: Evidence, rows: IntArray) -> Selection:
 
 
 def attempt(evidence: Evidence, candidate: Candidate) -> Trial:
-    """Judge one candidate out of fold, its setting chosen by the same outputs."""
+    """Judge one candidate out of fold, its setting chosen by the same outputs; or read what came
+    of it before."""
+    return recalled_trial(evidence, candidate, lambda: _attempt(evidence, candidate))
+
+
+def _attempt(evidence: Evidence, candidate: Candidate) -> Trial:
     started = time.perf_counter()
     assert not isinstance(candidate.method, Tuning), "a training is not cross-fitted"
     x = _scaled(evidence.features[candidate.source], candidate)[1]
@@ -145,8 +151,11 @@ def _member(
     if isinstance(candidate.method, Tuning):
         tuned = trial.tuned[candidate]
         return tuned.uri, tuned.member
+    method, labels = candidate.method, evidence.labels
     scale, x = _scaled(evidence.features[candidate.source], candidate)
-    head = candidate.method.fit(x, evidence.labels, setting, start)
+    head = recalled_head(
+        evidence, candidate, setting, start, lambda: method.fit(x, labels, setting, start)
+    )
     return candidate.source, Member(candidate.layers, candidate.method.name, scale, head)
 
 
