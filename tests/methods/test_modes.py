@@ -4,6 +4,7 @@ from torch import nn
 
 from retarget.methods.modes import (
     has_attention,
+    likes_bf16,
     likes_channels_last,
     set_modes,
     without_taking_in,
@@ -82,3 +83,25 @@ def test_where_channels_lie_last() -> None:
     assert not likes_channels_last(nn.Sequential(nn.Linear(2, 2)), cuda)
     attends = nn.Sequential(nn.Conv2d(4, 4, 3), nn.MultiheadAttention(4, 2))
     assert not likes_channels_last(attends, cuda)
+
+
+@pytest.mark.parametrize(
+    ("amx", "most", "groups", "expected"),
+    [
+        (True, None, 1, True),
+        (True, "AVX512_CORE_AMX", 1, True),
+        (True, "AVX512_CORE", 1, False),
+        (True, None, 4, False),
+        (False, None, 1, False),
+    ],
+)
+def test_bf16_where_the_cpu_gains_by_it(
+    amx: bool, most: str | None, groups: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if most:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=groups), nn.Flatten(), nn.LazyLinear(2))
+    assert likes_bf16(model, torch.device("cpu")) == expected
+    assert not likes_bf16(model, torch.device("mps"))

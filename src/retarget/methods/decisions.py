@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from retarget.core.errors import UsageError
-from retarget.methods.modes import has_attention, likes_channels_last
+from retarget.methods.modes import has_attention, likes_bf16, likes_channels_last
 from retarget.methods.schedule import augment_for, epochs_for, patience_for
 from retarget.methods.settings import Training
 from retarget.methods.trainee import Trainee
@@ -92,12 +92,8 @@ def decide(how: Training, subject: Subject, trainee: Trainee, device: torch.devi
         head_lr=how.head_lr,
         patience=patience_for(epochs) if how.patience is None else how.patience,
         augment=augment_for(examples) if how.augment is None else how.augment,
-        bf16=how.precision == "bf16" or (how.precision == "auto" and _has_bf16(device)),
+        bf16=how.precision == "bf16"
+        or (how.precision == "auto" and likes_bf16(trainee.encoder, device)),
         batch_statistics=not subject.source.facts.pretrained if statistics is None else statistics,
         channels_last=likes_channels_last(trainee.encoder, device),
     )
-
-
-def _has_bf16(device: torch.device) -> bool:
-    """Return whether a device multiplies in bf16 by hardware: faster, not only smaller."""
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from retarget.core.errors import RetargetError
-from retarget.core.hashing import hash_array, hash_bytes, hash_file, hash_json, versions_of
+from retarget.core.hashing import (
+    hash_array,
+    hash_bytes,
+    hash_file,
+    hash_file_once,
+    hash_json,
+    versions_of,
+)
 from retarget.core.paths import cache_dir, folder_megabytes, written_whole
 from retarget.core.types import FloatArray, Kind, Pooling
 from retarget.methods.model import Member, TransferModel, load_model
@@ -24,7 +31,7 @@ OUTPUTS = "validation.npy"
 ENCODER = "encoder"
 VERSION = 1
 # Raised whenever the same settings come to be trained otherwise.
-EDITION = 4
+EDITION = 5
 MOST_MEGABYTES = 4_000.0
 _PACKAGES = ("retarget", "torch", "timm", "transformers", "peft")
 
@@ -81,7 +88,7 @@ def keep(key: str, tuned: Tuned, kind: Kind, pooling: Pooling) -> None:
         _heads(tuned, kind, pooling).save(folder)
         with written_whole(folder / OUTPUTS) as part, part.open("wb") as stream:
             np.save(stream, tuned.validation, allow_pickle=False)
-        record = {**_told(tuned, folder), "files": _digests(folder)}
+        record = {**_told(tuned, folder), "files": _digests(folder, hash_file_once)}
         with written_whole(folder / RECORD) as part:
             part.write_text(json.dumps(record, indent=1), encoding="utf-8")
     prune()
@@ -167,10 +174,10 @@ def _name(uri: str, folder: Path) -> str:
     return uri.removeprefix(f"file:{folder}").strip("/") if uri else ""
 
 
-def _digests(folder: Path) -> dict[str, str]:
+def _digests(folder: Path, hashed: Callable[[Path], str]) -> dict[str, str]:
     """Return the digest of every file but the record."""
     return {
-        path.relative_to(folder).as_posix(): hash_file(path)
+        path.relative_to(folder).as_posix(): hashed(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != RECORD
     }
@@ -178,7 +185,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _read(folder: Path) -> Tuned:
     told = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    if told["version"] != VERSION or told["files"] != _digests(folder):
+    if told["version"] != VERSION or told["files"] != _digests(folder, hash_file):
         raise ValueError("files differ from those that were written")
     member, *others = load_model(folder).members
     validation: FloatArray = np.load(folder / OUTPUTS, allow_pickle=False)

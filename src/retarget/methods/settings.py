@@ -29,7 +29,8 @@ class Training:
         sharpness: radius of sharpness-aware minimisation (Foret et al. 2021), 0 for none.
         stay_near: strength of L2-SP, the pull towards the start (Li et al. 2018), 0 for none.
         recompute: recompute activations in the backward pass, to save memory.
-        precision: "auto" is bf16 on GPUs with hardware for it, else float32.
+        precision: "auto" is bf16 where hardware makes that quicker, else float32: GPUs, and
+            CPUs with AMX for models without convolutions in groups.
         views: augmented views cached of each example where the first layers are frozen; 0 for no
             cache.
         batch_statistics: whether batch norms that are trained normalise by the statistics of
