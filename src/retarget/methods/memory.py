@@ -99,7 +99,7 @@ class PeakMemory:
 
 def _give_back() -> None:
     """Return memory that is free but was kept to the system, so that using it again is seen."""
-    gc.collect()
+    gc.collect(1)  # the oldest are many and seldom rubbish
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)  # of glibc
 

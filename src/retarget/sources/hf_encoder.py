@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from retarget.core.errors import SourceError
 from retarget.sources.blueprint import Blueprint
-from retarget.sources.random_state import own_random_state
+from retarget.sources.random_state import Undrawn, own_random_state
 from retarget.sources.recipe import Recipe
 from retarget.sources.taps import LAST, Grid, LayeredEncoder, spread
 from retarget.sources.weights import check_size, fill
@@ -106,13 +106,14 @@ def encoder_of(model: Any) -> nn.Module:
 
 def filled_model(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> nn.Module:
     """Return transformers' module with these weights, or random ones of this seed."""
-    if not isinstance(weights, int):
-        check_size(lambda: create(blueprint), weights, blueprint.architecture)
-    with quiet(), own_random_state(weights if isinstance(weights, int) else 0):
+    if isinstance(weights, int):
+        with quiet(), own_random_state(weights):
+            return create(blueprint).float()
+    check_size(lambda: create(blueprint), weights, blueprint.architecture)
+    with quiet(), own_random_state(0), Undrawn():
         model = create(blueprint)
     model = model.float()
-    if not isinstance(weights, int):
-        fill(model, weights, blueprint.architecture)
+    fill(model, weights, blueprint.architecture)
     return model
 
 

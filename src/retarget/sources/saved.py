@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from retarget.core.errors import SourceError
-from retarget.core.hashing import hash_file
+from retarget.core.hashing import hash_file, hash_file_once
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.text import printable
 from retarget.core.types import Modality
@@ -71,10 +71,15 @@ def keep(source: Source, blueprint: Blueprint, encoder: "Encoder") -> None:
 
 def write(source: Source, blueprint: Blueprint, encoder: "Encoder", folder: Path) -> None:
     """Write an encoder and its record into `folder`. Raises `OSError`."""
+    digest = write_weights(encoder, folder)
+    write_record(source, blueprint, recipe_of(encoder), digest, folder)
+
+
+def write_weights(encoder: "Encoder", folder: Path) -> str:
+    """Write an encoder's weights into `folder`; return the digest of their file. Raises
+    `OSError`."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
-
-    from retarget.sources.taps import LayeredEncoder
 
     tensors = {name: value.contiguous().clone() for name, value in encoder.weights().items()}
     with written_whole(folder / WEIGHTS) as part:
@@ -82,10 +87,14 @@ def write(source: Source, blueprint: Blueprint, encoder: "Encoder", folder: Path
             save_file(tensors, part)
         except SafetensorError as error:
             raise OSError(f"{folder / WEIGHTS} can't be written ({error})") from error
-        digest = hash_file(part)
-    # Only theirs is a recipe; a user's own encoder prepares pictures by its code.
-    recipe = encoder.preprocessing() if isinstance(encoder, LayeredEncoder) else None
-    write_record(source, blueprint, recipe, digest, folder)
+    return hash_file_once(folder / WEIGHTS)
+
+
+def recipe_of(encoder: "Encoder") -> Mapping[str, Any] | None:
+    """Return an encoder's preprocessing, `None` for a user's own, which prepares by its code."""
+    from retarget.sources.taps import LayeredEncoder
+
+    return encoder.preprocessing() if isinstance(encoder, LayeredEncoder) else None
 
 
 def write_record(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retarget.core.errors import SourceError
 from retarget.sources.blueprint import Blueprint
-from retarget.sources.random_state import own_random_state
+from retarget.sources.random_state import Undrawn, own_random_state
 from retarget.sources.recipe import Recipe
 from retarget.sources.taps import TappedEncoder
 from retarget.sources.timm_config import recipe_of
@@ -92,11 +92,14 @@ def create(blueprint: Blueprint) -> nn.Module:
 
 def build_timm(blueprint: Blueprint, weights: Mapping[str, Tensor] | int) -> TimmEncoder:
     """Return the encoder of a blueprint with these weights, or random ones of this seed."""
-    if blueprint.arguments and not isinstance(weights, int):
-        check_size(lambda: create(blueprint), weights, blueprint.architecture)
-    with own_random_state(weights if isinstance(weights, int) else 0):
-        model = create(blueprint)
-    if not isinstance(weights, int):
+    if isinstance(weights, int):
+        with own_random_state(weights):
+            model = create(blueprint)
+    else:
+        if blueprint.arguments:
+            check_size(lambda: create(blueprint), weights, blueprint.architecture)
+        with own_random_state(0), Undrawn():
+            model = create(blueprint)
         fill(model, without_classifier(model, weights), blueprint.architecture)
     recipe = blueprint.recipe or timm_recipe(model, blueprint.arguments)
     return TimmEncoder(model, blueprint.sized(recipe), blueprint.architecture)

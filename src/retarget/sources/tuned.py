@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retarget.core.errors import SourceError, StoreError
-from retarget.core.hashing import hash_bytes
 from retarget.sources import saved
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.model_source import ModelSource
@@ -22,12 +20,19 @@ THIS_TASK, ANOTHER = "this task", "another task"
 
 
 class TunedSource(ModelSource):
-    """An encoder in memory that was built from another source's blueprint."""
+    """An encoder that was built from another source's blueprint, its weights written since.
 
-    def __init__(self, origin: ModelSource, encoder: "Encoder") -> None:
+    Args:
+        origin: the other source.
+        encoder: in memory.
+        digest: of the file of its weights.
+    """
+
+    def __init__(self, origin: ModelSource, encoder: "Encoder", digest: str) -> None:
         self.uri = origin.uri
         self.origin = origin
         self.encoder = encoder
+        self._digest = digest
 
     @property
     def facts(self) -> Facts:
@@ -43,19 +48,8 @@ class TunedSource(ModelSource):
         """That of the origin."""
         return self.origin.blueprint
 
-    @cached_property
-    def _digest(self) -> str:
-        parts = []
-        for name, value in sorted(self.weights().items()):
-            parts += [
-                name.encode(),
-                str(value.dtype).encode(),
-                value.contiguous().numpy().tobytes(),
-            ]
-        return hash_bytes(*parts)
-
     def weights_digest(self) -> str:
-        """Return the digest of all names and numbers."""
+        """Return the digest of the file."""
         return self._digest
 
     def weights(self) -> "Mapping[str, Tensor]":
@@ -74,9 +68,10 @@ def save_tuned(source: Source, encoder: "Encoder", folder: Path) -> str:
     """
     if not isinstance(source, ModelSource):
         raise SourceError(f"{source.uri} can't be saved with other weights than its own.")
-    tuned = TunedSource(source, encoder)
     try:
-        saved.write(tuned, tuned.blueprint, encoder, folder)
+        digest = saved.write_weights(encoder, folder)
+        tuned, recipe = TunedSource(source, encoder, digest), saved.recipe_of(encoder)
+        saved.write_record(tuned, tuned.blueprint, recipe, digest, folder)
     except OSError as error:
         raise StoreError(
             f"The tuned encoder can't be written to {folder} ({error.strerror or error}). Make "
