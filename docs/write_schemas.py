@@ -6,20 +6,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from retarget.cli.documents import DOCUMENTS
+from retarget.cli.output import Failed
 from retarget.core.config import FitConfig
-from retarget.evaluation.results import Evaluation
-from retarget.runs.compare import Comparison
-from retarget.runs.inspection import InspectionRecord
 from retarget.runs.schema import RunRecord
-from retarget.runs.sources import SourceList
 
 FOLDER = Path(__file__).parent / "schemas"
-DOCUMENTS: dict[str, Any] = {
+WRITTEN: dict[str, Any] = {
+    **{command.replace(" ", "-"): kind for command, kind in DOCUMENTS.items()},
+    "error": Failed,
     "run": RunRecord,
-    "inspect": InspectionRecord,
-    "sources": SourceList,
-    "evaluate": Evaluation,
-    "compare": Comparison,
     "config": FitConfig,
 }
 
@@ -28,7 +24,7 @@ def schemas() -> dict[str, str]:
     """Return file name → schema text."""
     return {
         f"{name}.schema.json": json.dumps(TypeAdapter(kind).json_schema(), indent=1) + "\n"
-        for name, kind in DOCUMENTS.items()
+        for name, kind in WRITTEN.items()
     }
 
 

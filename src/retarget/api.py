@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,15 +154,21 @@ def sources(modality: str | None = None) -> SourceList:
     return list_sources(modality)
 
 
-def cache_info() -> dict[str, Any]:
-    """Say where the cache is, how large, and how many rows of features it holds."""
+@dataclass(frozen=True)
+class CacheInfo:
+    """Where the cache is, how large, and how many rows of features it holds, in how many spaces."""
+
+    path: str
+    megabytes: float
+    spaces: int
+    rows: int
+
+
+def cache_info() -> CacheInfo:
+    """Say what the cache holds."""
     store = FeatureStore().info()
-    return {
-        "path": str(cache_dir()),
-        "megabytes": folder_megabytes(cache_dir()),
-        "spaces": store.spaces,
-        "rows": store.rows,
-    }
+    place = cache_dir()
+    return CacheInfo(str(place), folder_megabytes(place), store.spaces, store.rows)
 
 
 def clear_cache() -> float:

@@ -176,7 +176,7 @@ class TransferTagger(BaseEstimator):  # type: ignore[misc]  # scikit-learn is no
             device=self.device,
         )
         spans = called(found, self.model_.classes)
-        return [tuple(Span(*span[:3]) for span in one) for one in spans]
+        return [tuple(Span(s.start, s.end, s.label) for s in one) for one in spans]
 
     def _warn_of(
         self, task: Task, known: Task, texts: Sequence[Any], targets: Sequence[Any]

@@ -58,7 +58,7 @@ def _again(task: Task) -> list[tuple[Span, ...]]:
     found = called(Found(task, rows.task, rows.sentences, sure), rows.task.classes)
     for text, spans in zip(task.examples.inputs["text"], found, strict=True):
         assert all(one.text == text.text[one.start : one.end] for one in spans)
-    return [tuple(Span(*one[:3]) for one in spans) for spans in found]
+    return [tuple(Span(one.start, one.end, one.label) for one in spans) for spans in found]
 
 
 @settings(deadline=None, max_examples=200)

@@ -1,6 +1,7 @@
 """The application: its commands, and how every one of them ends."""
 
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -76,3 +77,9 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     except OSError as error:
         return fail(disk_trouble(error), 1, as_json)
+    except Exception as error:
+        if not as_json:
+            raise
+        traceback.print_exc()
+        told = f"{type(error).__name__}: {error}"
+        return fail(f"{told}. Retarget is at fault; please report what is said above.", 1, as_json)

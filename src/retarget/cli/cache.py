@@ -17,8 +17,8 @@ def info(json: options.AsJson = False) -> None:
     if json:
         say_json(found)
         return
-    say(f"{found['path']}: {found['megabytes']:,.1f} MB")
-    say(f"Features: {found['rows']:,} rows in {found['spaces']:,} spaces.")
+    say(f"{found.path}: {found.megabytes:,.1f} MB")
+    say(f"Features: {found.rows:,} rows in {found.spaces:,} spaces.")
 
 
 @app.command()
@@ -27,7 +27,9 @@ def path(json: options.AsJson = False) -> None:
     from retarget.core.paths import cache_dir
 
     if json:
-        say_json({"path": str(cache_dir())})
+        from retarget.cli.documents import CachePlace
+
+        say_json(CachePlace(str(cache_dir())))
     else:
         print(cache_dir())
 
@@ -39,6 +41,8 @@ def clear(json: options.AsJson = False) -> None:
 
     freed = api.clear_cache()
     if json:
-        say_json({"freed_megabytes": freed})
+        from retarget.cli.documents import FreedCache
+
+        say_json(FreedCache(freed))
     else:
         say(f"{freed:,.1f} MB freed.")

@@ -55,18 +55,18 @@ def _show_texts(out: Path, as_json: bool) -> None:
     """Fit on reviews and on sentences, in folders of `out` named after the two."""
     from retarget.cli.fitting import fit_told, show
 
-    documents: list[dict[str, Any]] = []
+    runs = []
     for name, data in _texts():
         if not as_json and is_main():
             say(TEXTS[name])
         told = {"data": str(data), "sources": [TEXT_SOURCE], "out": str(out / name), "force": True}
-        run = fit_told({**told, **SWIFT.get(name, {})})
-        if as_json:
-            documents.append({"run": str(run.folder), **run.record.as_json()})
-        elif is_main():
-            show(run)
+        runs.append(fit_told({**told, **SWIFT.get(name, {})}))
+        if not as_json and is_main():
+            show(runs[-1])
     if as_json and is_main():
-        say_json({"runs": documents})
+        from retarget.cli.documents import FittedTexts, fitted
+
+        say_json(FittedTexts(tuple(map(fitted, runs))))
 
 
 def _texts() -> Iterator[tuple[str, Path]]:

@@ -147,7 +147,9 @@ def fit_and_show(told: dict[str, Any], as_json: bool) -> None:
     if not is_main():
         return
     if as_json:
-        say_json({"run": str(run.folder), **run.record.as_json()})
+        from retarget.cli.documents import fitted
+
+        say_json(fitted(run))
     else:
         show(run)
 

@@ -30,7 +30,7 @@ def inspect(
     with shown_progress():
         found = api.inspect(data, **told)
     if json:
-        say_json(found.record.model_dump(mode="json"))
+        say_json(found.record)
         return
     from retarget.core.config import DataConfig
     from retarget.reports.tables import show_inspection
@@ -50,7 +50,7 @@ def sources(
 
     found = api.sources(modality)
     if json:
-        say_json(found.model_dump(mode="json"))
+        say_json(found)
         return
     from retarget.reports.tables import show_sources
 

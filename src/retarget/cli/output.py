@@ -6,10 +6,20 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What a command prints that could not do its work."""
+
+    error: str
 
 
 def console() -> "Console":
@@ -38,14 +48,36 @@ def say(text: str) -> None:
     print(printable(text, 2_000))
 
 
-def say_json(value: Any) -> None:
-    """Print one JSON document on standard output; escaped where that can't write its letters."""
+def say_json(document: Any) -> None:
+    """Print a document of a type of `cli.documents` on standard output.
+
+    What could not be measured is null. Letters that standard output can't write are escaped.
+    """
+    kind: Any = type(document)
+    adapter = _adapter(kind)
+    value = _finite(adapter.dump_python(document, mode="json", by_alias=True))
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value, allow_nan=False)
     print(text)
+
+
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON-able data with null for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def any_terminal() -> None:
@@ -83,7 +115,7 @@ def fail(text: str, code: int, as_json: bool) -> int:
     print(f"retarget: {printable(text, 2_000)}", file=sys.stderr)
     if as_json:
         try:
-            say_json({"error": text})
+            say_json(Failed(text))
             sys.stdout.flush()
         except OSError:
             silenced()

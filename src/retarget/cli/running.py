@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -15,6 +15,7 @@ from retarget.core.text import count
 from retarget.core.types import ExportFormat
 
 if TYPE_CHECKING:
+    from retarget.reports.predictions import Prediction
     from retarget.run import Run
     from retarget.runs.predict import Predictions
 
@@ -48,7 +49,7 @@ def predict(
         raise UsageError(f"--format {format!r}: choose jsonl or csv.")
     opened = api.load_run(run)
     parts = _predicted(opened, inputs, engine=engine or "auto", device=device or "auto")
-    documents: list[dict[str, Any]] = []
+    documents: list[Prediction] = []
     predicted = failed = 0
     for number, part in enumerate(parts):
         records = prediction_records(part, top)
@@ -63,7 +64,9 @@ def predict(
                 say_json(record)
         sys.stdout.flush()
     if json:
-        say_json({"run": run, "predictions": documents})
+        from retarget.cli.documents import PredictedInputs
+
+        say_json(PredictedInputs(run, tuple(documents)))
     if failed:
         told_failed = f"{count(failed, 'input')} could not be read; see what is said of each."
         print(f"retarget: {told_failed}", file=sys.stderr)
@@ -85,13 +88,12 @@ def evaluate(
 ) -> None:
     """Judge a run's model on labelled data it has not seen."""
     from retarget import api
-    from retarget.runs.schema import as_data
 
     told = options.reading_options(kind, column, domains, strict, follow_links)
     with shown_progress():
         found = api.evaluate(run, data, engine=engine or "auto", device=device or "auto", **told)
     if json:
-        say_json(as_data(found))
+        say_json(found)
         return
     from retarget.reports.tables import show_evaluation
 
@@ -110,7 +112,9 @@ def report(
 
     written = api.load_run(run).report(out)
     if json:
-        say_json({"report": str(written)})
+        from retarget.cli.documents import WrittenReport
+
+        say_json(WrittenReport(str(written)))
     else:
         say(f"Report: {written}")
 
@@ -127,7 +131,7 @@ def compare(
 
     found = api.compare(runs)
     if json:
-        say_json(found.model_dump(mode="json"))
+        say_json(found)
         return
     from retarget.reports.tables import show_comparison
 
@@ -149,7 +153,9 @@ def export(
         raise UsageError(f"--format {format!r}: choose onnx or huggingface.")
     made = api.load_run(run).export(out, cast(ExportFormat, format))
     if json:
-        say_json({"folder": str(made.folder), "difference": made.difference})
+        from retarget.cli.documents import ExportedModel
+
+        say_json(ExportedModel(str(made.folder), made.difference))
         return
     say(f"Exported to {made.folder}: {', '.join(made.files)}.")
     largest = f"{made.difference:.1e} (at most 1e-4 is accepted)"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +33,8 @@ CHUNK = 1_024
 TINY = 1e-300
 
 
-class Called(NamedTuple):
+@dataclass(frozen=True)
+class Called:
     """A span that a model found: characters from `start` up to `end`, what it is, its text, and
     how probable it is: the mean of what its words' tags have."""
 

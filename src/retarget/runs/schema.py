@@ -3,7 +3,8 @@
 from math import nan
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from retarget.core.config import FitConfig
 from retarget.core.types import Kind
@@ -78,7 +79,31 @@ def _measured(told: Any) -> Any:
     return nan if told is None else told
 
 
-Measured = BeforeValidator(_measured)
+class _Measured:
+    """Marks numbers that may not have been measured: NaN in the hand, null in JSON."""
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(_measured, handler(kind))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return _or_null(handler(schema), handler)
+
+
+def _or_null(schema: dict[str, Any], handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    """Return a JSON schema in which every number may be null."""
+    if "$ref" in schema:
+        _or_null(handler.resolve_ref_schema(schema), handler)
+    if schema.get("type") == "number":
+        schema["type"] = ["number", "null"]
+    inner = [*schema.get("properties", {}).values(), *schema.get("prefixItems", [])]
+    for part in [*inner, *filter(None, [schema.get("items")])]:
+        _or_null(part, handler)
+    return schema
+
+
+Measured = _Measured()
 
 
 class MixRecord(Record):
@@ -258,8 +283,3 @@ class RunRecord(Record):
     def as_json(self) -> dict[str, Any]:
         """Return the record as JSON-able data."""
         return self.model_dump(mode="json")
-
-
-def as_data(measured: Evaluation) -> dict[str, Any]:
-    """Return an evaluation as JSON-able data."""
-    return dict(TypeAdapter(Evaluation).dump_python(measured, mode="json"))
