@@ -14,6 +14,7 @@ from retarget.core.processes import apart, barrier, broadcast, is_main, join
 from retarget.core.types import Pooling
 from retarget.evaluation.results import Evaluation
 from retarget.features.material import Material, gather, pooling_of
+from retarget.features.plan import check_means
 from retarget.features.store import FeatureStore
 from retarget.methods.base import Method
 from retarget.methods.tuning import Tuning
@@ -97,6 +98,7 @@ def fit(
     clock = Clock()
     join()
     config = asked(data, config, options)
+    check_means(config.engine, config.device)
     folder = Path(config.out) if config.out else Path(broadcast(str(free_name(Path(DEFAULT_RUN)))))
     check_place(folder, config.force, apart_from=Path(config.data) if config.data else None)
     with clock("reading"):

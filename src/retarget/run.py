@@ -14,6 +14,7 @@ from retarget.core.text import count
 from retarget.core.types import ExportFormat
 from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.results import Evaluation
+from retarget.features.plan import check_means
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel, load_model
 from retarget.runs.breakdown import sizes_of
@@ -69,7 +70,7 @@ class Run:
             Predictions of what could be read, with the problems of what could not.
 
         Raises:
-            DataError: nothing to predict.
+            DataError: nothing to predict. UsageError: an engine or a device that is not here.
         """
         parts = list(self.stream(inputs, engine=engine, device=device))
         if not parts:
@@ -89,6 +90,7 @@ class Run:
         self, inputs: Any, *, engine: str = "auto", device: str = "auto"
     ) -> Iterator[Predictions]:
         """Predict as `predict` does, a thousand inputs at a time."""
+        check_means(engine, device)
         return predict_inputs(
             self.model, self.encoders, inputs, store=FeatureStore(), engine=engine, device=device
         )
@@ -101,6 +103,7 @@ class Run:
         A tab between two texts makes them a pair; a JSON object is its `text` and `text_b`. Lines
         without anything are passed over.
         """
+        check_means(engine, device)
         return predict_lines(
             self.model, self.encoders, lines, store=FeatureStore(), engine=engine, device=device
         )
@@ -121,7 +124,9 @@ class Run:
 
         Raises:
             DataError: no labelled example that it has not learned from, of a class that it knows.
+            UsageError: an engine or a device that is not here.
         """
+        check_means(engine, device)
         options.setdefault("kind", self.model.kind)
         task = data if isinstance(data, Task) else open_task(data, **options)
         model = self.model

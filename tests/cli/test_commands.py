@@ -220,6 +220,34 @@ def test_evaluate_runs_the_encoder_as_it_is_told(
     assert asked == [("auto", "auto"), ("eager", "cpu")]
 
 
+@pytest.mark.parametrize("command", ["fit", "evaluate", "predict", "predict -"])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--device moon", "'moon' is no device"),
+        ("--device cuda:99", "device cuda:99 is not here"),
+        ("--engine steam", "steam"),
+    ],
+)
+def test_a_place_that_is_not_here_is_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    small_run: Path,
+    command: str,
+    option: str,
+    said: str,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("/nowhere.png\n"))
+    run_ = [] if command == "fit" else [small_run]
+    data = [] if command == "predict -" else ["/nowhere"]
+    name, *rest = command.split()
+    code, out, err = call(capsys, name, *run_, *rest, *data, *option.split())
+    assert code == 2
+    assert said in err
+    assert "nowhere" not in err
+    assert not out
+
+
 def test_report_and_compare_and_export(
     capsys: pytest.CaptureFixture[str], small_run: Path, tmp_path: Path
 ) -> None:

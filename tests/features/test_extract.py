@@ -50,6 +50,16 @@ def everything(made: Extraction, uri: str) -> np.ndarray:
     return features.store.read(features.space, features.ids, features.layers)
 
 
+def test_a_place_that_is_not_here_is_refused_where_nothing_is_left_to_run(
+    tiny: ModuleType, store: FeatureStore
+) -> None:
+    task, source = tiny.make_task(tiny.pictures(3)), tiny.TinySource()
+    run(task, store, source)
+    for option in ({"device": "moon"}, {"device": "cuda:99"}, {"engine": "steam"}):
+        with pytest.raises(UsageError, match=next(iter(option.values()))):
+            run(task, store, source, **option)
+
+
 @pytest.mark.parametrize("count", [1, 16, 37])
 def test_features_are_what_the_encoder_gives_one_by_one(
     tiny: ModuleType, store: FeatureStore, count: int

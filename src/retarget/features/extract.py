@@ -10,7 +10,7 @@ import numpy as np
 from retarget.core.errors import UsageError
 from retarget.core.types import IntArray, Modality, Pooling, StrArray
 from retarget.features.features import Features, PassCost, Space
-from retarget.features.plan import Order, Plan
+from retarget.features.plan import Order, Plan, check_means
 from retarget.features.rows import RowIds
 from retarget.features.store import FeatureStore
 from retarget.sources.source import Source
@@ -81,6 +81,7 @@ def extract(
         SourceError: a source can't be loaded.
         StoreError: the store can't be read or written.
     """
+    check_means(engine, device)
     asked = list({source.uri: source for source in sources}.values())
     column = _input(task, asked, input_name)
     ids, rows = task.examples.ids, RowIds.of_task(task, pooling)

@@ -2,9 +2,27 @@
 
 from dataclasses import dataclass
 
+from retarget.core.errors import UsageError
+from retarget.core.text import printable
 from retarget.core.types import IntArray, Pooling
+from retarget.features.devices import pick_device
 from retarget.features.features import Space
 from retarget.sources.source import Source
+
+ENGINES = ("auto", "eager", "onnx", "compiled")
+
+
+def check_means(engine: str, device: str) -> None:
+    """Refuse an engine or a device that is not here, also where all features are kept already.
+
+    Raises `UsageError`. PyTorch is imported only to ask about a device other than the CPU.
+    """
+    if engine not in ENGINES:
+        raise UsageError(
+            f"there is no engine {printable(engine)!r}. Say auto, eager, onnx or compiled"
+        )
+    if device not in ("auto", "cpu"):
+        pick_device(device)
 
 
 @dataclass(frozen=True)
