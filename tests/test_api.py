@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 
 import retarget as rt
 from retarget.core.errors import DataError, StoreError, UsageError
+from retarget.runs.predictions import read_predictions
 
 TINY = "random:resnet10t"
 
@@ -208,6 +210,31 @@ def test_earlier_test_examples_stay_test_examples(
     judged = study.task.examples.ids[study.protocol.judging]
     assert set(map(str, judged)) == kept
     assert len(study.protocol.choosing) == 27 + 12 + 1
+
+
+def test_folds_of_an_earlier_run_stay_folds_when_the_folder_has_grown(
+    tmp_path: Path, draw_pictures: Callable[..., Path]
+) -> None:
+    data = draw_pictures(tmp_path / "data", each=8)
+    same: dict[str, Any] = {"sources": ["pixels:"], "baselines": [], "learning_curve": False}
+    same |= {"methods": ["probe"], "layers": ["last"], "folds": 4, "engine": "eager"}
+    first = rt.fit(data, out=str(tmp_path / "first"), **same)
+    # Names tell nothing: what is known is known by content.
+    for path in list(data.rglob("*.png")):
+        path.rename(path.with_name(f"renamed-{path.name}"))
+    draw_pictures(data, each=3, seed=4)
+    earlier = str(first.folder)
+    second = rt.fit(data, out=str(tmp_path / "second"), split_from=earlier, seed=3, **same)
+    before, now = (read_predictions(r.folder / "predictions.parquet") for r in (first, second))
+    folds = dict(zip(now.ids.tolist(), now.folds.tolist(), strict=True))
+    assert [folds[one] for one in before.ids.tolist()] == before.folds.tolist()
+    assert len(folds) == 22
+    assert rt.compare([first, second]).examples == 16
+    record = json.loads((first.folder / "run.json").read_text())
+    record["protocol"]["folds"] = 2
+    (first.folder / "run.json").write_text(json.dumps(record))
+    with pytest.raises(StoreError, match="other folds"):
+        rt.fit(data, out=str(tmp_path / "third"), split_from=earlier, **same)
 
 
 def test_inspection_says_how_and_what_is_wrong(pictures: Path) -> None:

@@ -93,6 +93,67 @@ def test_examples_that_judged_before_judge_again() -> None:
     assert protocol.judging.tolist() == list(range(5, 15))
 
 
+def test_folds_that_judged_before_stay_and_new_examples_are_dealt_to_them() -> None:
+    task = task_of([0, 1] * 30)
+    before = plan(task, folds=4)
+    grown = task_of([0, 1] * 45, ids=[*map(str, task.examples.ids), *(f"n{i}" for i in range(30))])
+    dealt = np.concatenate([before.folds, np.full(30, -1)])
+    protocol = plan(grown, folds=4, seed=7, dealt=dealt)
+    assert protocol.mode == "cross-fitting"
+    np.testing.assert_array_equal(protocol.folds[:60], before.folds)
+    for fold in range(4):
+        new = protocol.folds[60:] == fold
+        assert 6 <= new.sum() <= 9
+        assert abs(new[::2].sum() - new[1::2].sum()) <= 2
+    assert "60 judge in the fold of the earlier run" in protocol.why
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_folds_of_before_hold_for_any_groups_and_any_order(data: st.DataObject) -> None:
+    n = data.draw(st.integers(12, 40))
+    groups = [f"g{data.draw(st.integers(0, 9))}" for _ in range(n)]
+    groups[:3] = ["x", "y", "z"]
+    task = task_of(np.arange(n) % 2, groups=groups)
+    old = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    old[:3] = True
+    # Of some groups a part is new: it goes where the group is.
+    before = plan(task, folds=3, seed=data.draw(st.integers(0, 9)))
+    dealt = np.where(old, before.folds, -1)
+    here = plan(task, folds=3, seed=5, dealt=dealt)
+    same = before.folds[old][:, None] == before.folds[old][None, :]
+    np.testing.assert_array_equal(here.folds[old][:, None] == here.folds[old][None, :], same)
+    for group in set(groups):
+        assert len({int(f) for f, g in zip(here.folds, groups, strict=True) if g == group}) == 1
+    order = np.array(data.draw(st.permutations(range(n))))
+    there = plan(task.take(order), folds=3, seed=5, dealt=dealt[order])
+    np.testing.assert_array_equal(there.folds, here.folds[order])
+
+
+def test_a_unit_that_has_grown_together_goes_where_most_of_it_judged() -> None:
+    task = task_of([0, 1] * 12)
+    before = plan(task, folds=3)
+    first, other = (np.flatnonzero(before.folds == fold) for fold in (0, 1))
+    near = np.array([[first[0], first[1]], [first[1], other[0]]])
+    protocol = plan(task, dealt=before.folds, near=near)
+    moved = np.flatnonzero(protocol.folds != before.folds)
+    assert moved.tolist() == [other[0]]
+    assert protocol.folds[other[0]] == 0
+
+
+def test_an_earlier_run_that_cannot_say_who_judges_is_refused() -> None:
+    task = task_of([0, 1] * 12)
+    none = np.full(24, -1)
+    for earlier in ({"dealt": none}, {"kept": frozenset(["gone"])}):
+        with pytest.raises(DataError, match="none of the examples that judged the earlier run"):
+            plan(task, **earlier)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="judged in one fold"):
+        plan(task, dealt=np.zeros(24, dtype=np.int64))
+    split = task_of([0, 1] * 12, ["train"] * 18 + ["test"] * 6)
+    with pytest.raises(DataError, match="both say who judges"):
+        plan(split, dealt=np.arange(24) % 3)
+
+
 def test_near_duplicates_are_never_divided() -> None:
     near = np.array([[0, 1], [1, 7], [3, 9]])
     protocol = plan(task_of([0, 1] * 10), near=near)

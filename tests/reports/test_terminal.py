@@ -69,7 +69,8 @@ def test_chosen_source_is_marked(record: RunRecord) -> None:
         ("classification", "retarget predict 'my run' INPUT…"),
         (
             "multilabel",
-            "label more, then retarget fit 'fruit drawings/' --column label=diagnosis --domains",
+            "label more, then retarget fit 'fruit drawings/' --column label=diagnosis --domains "
+            "--split-from 'my run'",
         ),
         ("regression", "retarget sources"),
     ],
@@ -79,17 +80,6 @@ def test_next_command_fits_the_verdict(
 ) -> None:
     assert next_command(records[kind], "my run") == command
     assert command in _shown(records[kind], folder=Path("my run"))
-
-
-@pytest.mark.parametrize(("ids", "kept"), [(("a1", "b2"), True), ((), False)])
-def test_next_command_keeps_test_examples_only_where_some_were_held_out(
-    records: dict[str, RunRecord], ids: tuple[str, ...], kept: bool
-) -> None:
-    record = records["multilabel"]
-    protocol = record.protocol.model_copy(update={"test_ids": ids})
-    told = next_command(record.model_copy(update={"protocol": protocol}), "my run")
-    assert told.startswith("label more, then retarget fit ")
-    assert ("--split-from" in told) == kept
 
 
 def test_run_without_a_directory_names_none(record: RunRecord) -> None:

@@ -66,7 +66,7 @@ def fit(
     force: Annotated[bool | None, typer.Option("--force", help="Replace a run there.")] = None,
     split_from: Annotated[
         str | None,
-        typer.Option("--split-from", help="Run whose held-out examples judge again."),
+        typer.Option("--split-from", help="Run whose examples judge again, as they did."),
     ] = None,
     folds: Annotated[
         int | None, typer.Option("--folds", help="Folds of cross-fitting, 2 to 20; 5 if not said.")

@@ -85,7 +85,9 @@ class FitConfig(DataConfig):
     )
     out: str | None = Field(None, description="Run directory to write.")
     force: bool = Field(False, description="Replace a run that is already there.")
-    split_from: str | None = Field(None, description="Run whose test examples stay test examples.")
+    split_from: str | None = Field(
+        None, description="Run whose test examples stay test examples, and whose folds stay folds."
+    )
     folds: int = Field(5, ge=2, le=20, description="Folds of cross-validation.")
     seed: int = Field(0, ge=0, lt=2**63, description="Of splits, bootstraps and random weights.")
     engine: Literal["auto", "eager", "onnx", "compiled"] = Field(

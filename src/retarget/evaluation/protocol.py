@@ -57,27 +57,34 @@ def plan(
     folds: int = 5,
     seed: int = 0,
     kept: frozenset[str] = frozenset(),
+    dealt: IntArray | None = None,
     near: IntArray | None = None,
 ) -> Protocol:
     """Decide who may judge.
 
     Given test examples judge; a `val` split judges where there is no `test`, and helps to choose
-    where there is. Ids in `kept` judged an earlier run and judge again. Otherwise enough labels
-    are held out once, and few are cross-fitted.
+    where there is. What judged an earlier run judges again: ids in `kept` were held out, and those
+    that `dealt` gives a fold keep it. Otherwise enough labels are held out once, and few are
+    cross-fitted.
 
     Args:
         task: the readable examples.
         folds: of cross-fitting, and of choosing inside it.
         seed: of all folds.
         kept: ids of examples that stay test examples.
+        dealt: (n of task,) the fold in which an earlier, cross-fitted run judged an example, −1 for
+            others; there are as many folds as there were.
         near: (pairs, 2) rows of near-duplicates, which are never divided.
 
     Raises:
-        DataError: too few labels to choose and judge, or nothing to tell apart.
+        DataError: too few labels to choose and judge, nothing to tell apart, or nothing left of
+            what judged earlier.
     """
     labelled = np.flatnonzero(task.labelled)
     _check_enough(task, labelled)
     units = _units(task, near)
+    if dealt is not None:
+        return _dealt_before(task, labelled, dealt, units, folds, seed)
     given = _given(task, labelled, kept)
     if given is not None:
         judging, why = given
@@ -128,13 +135,48 @@ def inner_folds(task: Task, rows: IntArray, protocol: Protocol) -> IntArray:
     return assign_folds(**arguments, k=k, seed=protocol.seed + 1)
 
 
+def _dealt_before(
+    task: Task, labelled: IntArray, dealt: IntArray, units: StrArray, inner: int, seed: int
+) -> Protocol:
+    """Cross-fit with the folds of an earlier run, new examples dealt to them."""
+    if np.isin(task.examples.splits[labelled], ("test", "val")).any():
+        raise DataError(
+            f"{task.name} has a test or validation split of its own, and the earlier run was "
+            "cross-fitted, so both say who judges. Take the split away, or leave --split-from out."
+        )
+    earlier = dealt[labelled]
+    if (earlier < 0).all():
+        raise DataError(_NONE_LEFT.format(task.name))
+    k = max(2, int(earlier.max()) + 1)
+    arguments = _split_arguments(task, units, labelled)
+    outer = assign_folds(**arguments, k=k, seed=seed, dealt=earlier)
+    there, outer = np.unique(outer, return_inverse=True)
+    if len(there) < 2:
+        raise DataError(
+            f"What {task.name} has left of the earlier run was judged in one fold, so that nothing "
+            "is left to learn from. Leave --split-from out."
+        )
+    why = (
+        f"{_labels(task, labelled)}, of which {int((earlier >= 0).sum()):,} judge in the fold of "
+        f"the earlier run that they judged in; the others were dealt to its {len(there)} folds."
+    )
+    return Protocol("cross-fitting", why, labelled, labelled, outer, inner, seed, units)
+
+
+_NONE_LEFT = (
+    "{} holds none of the examples that judged the earlier run. Name the run that was made on this "
+    "data, or leave --split-from out."
+)
+
+
 def _given(task: Task, labelled: IntArray, kept: frozenset[str]) -> tuple[IntArray, str] | None:
     splits = task.examples.splits[labelled]
     if kept:
         again = np.isin(task.examples.ids[labelled], sorted(kept))
-        if again.any():
-            judges = again | (splits == "test")
-            return labelled[judges], "the test examples of the earlier run judge again."
+        if not again.any():
+            raise DataError(_NONE_LEFT.format(task.name))
+        judges = again | (splits == "test")
+        return labelled[judges], "the test examples of the earlier run judge again."
     also = (
         ", its validation split among it: choices are made out of fold in all of it"
         if (splits == "val").any()

@@ -55,8 +55,7 @@ def next_command(record: RunRecord, folder: str) -> str:
     if record.verdict.word == "hurts":
         return "retarget sources"
     again = reproduce.reading(record.config)
-    kept = ["--split-from", folder] if record.protocol.test_ids else []
-    return f"label more, then {shlex.join([*again, *kept])}"
+    return f"label more, then {shlex.join([*again, '--split-from', folder])}"
 
 
 def _table(record: RunRecord, console: Console) -> Table:

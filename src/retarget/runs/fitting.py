@@ -7,7 +7,6 @@ import numpy as np
 
 from retarget.core.clock import Clock
 from retarget.core.config import FitConfig
-from retarget.core.errors import UsageError
 from retarget.core.types import IntArray
 from retarget.evaluation.curve import fit_curve
 from retarget.evaluation.evaluate import evaluate
@@ -27,6 +26,7 @@ from retarget.runs.directory import (
     write_model,
     write_record,
 )
+from retarget.runs.earlier import folds_before
 from retarget.runs.kinds import measure_drift, measure_robustness, method_records
 from retarget.runs.marking import marked_mistakes
 from retarget.runs.mistakes import keep_mistakes
@@ -66,18 +66,18 @@ def plan_study(material: Material, config: FitConfig) -> Study:
     """Decide who judges and by which metric, before anything is fitted.
 
     Raises:
-        UsageError: an unknown metric, or `split_from` names a run that held nothing out.
+        UsageError: an unknown metric. StoreError: `split_from` names no run, or a damaged one.
     """
     task = material.task
-    kept: frozenset[str] = frozenset()
+    kept, dealt = frozenset[str](), None
     if config.split_from:
-        kept = frozenset(read_record(Path(config.split_from)).protocol.test_ids)
-        if not kept:
-            raise UsageError(
-                f"{config.split_from} was cross-fitted: it held no test examples out that could "
-                "stay test examples. Leave --split-from out."
-            )
-    protocol = plan(task, folds=config.folds, seed=config.seed, kept=kept, near=material.near)
+        earlier = read_record(Path(config.split_from))
+        kept = frozenset(earlier.protocol.test_ids)
+        if earlier.protocol.mode == "cross-fitting":
+            dealt = folds_before(Path(config.split_from), earlier, task)
+    protocol = plan(
+        task, folds=config.folds, seed=config.seed, kept=kept, dealt=dealt, near=material.near
+    )
     rows, owners = material.rows, None
     if rows is not task:
         owners = material.owners

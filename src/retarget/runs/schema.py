@@ -57,7 +57,8 @@ class TaskRecord(Record):
 class ProtocolRecord(Record):
     """Who chose and who judged, by content id.
 
-    `test_ids` lets a later run keep the same test examples; the model handed over learned from
+    `test_ids` lets a later run keep the same test examples (where folds judged, they are in
+    `predictions.parquet`); the model handed over learned from
     `learned_ids`, which therefore can't judge it.
     """
 

@@ -33,6 +33,7 @@ def assign_folds(
     k: int,
     seed: int,
     kind: Kind,
+    dealt: IntArray | None = None,
 ) -> IntArray:
     """Return the fold, 0 to k − 1, of each of n examples, (n,) int64.
 
@@ -45,11 +46,14 @@ def assign_folds(
         kind: classification is stratified by class, multilabel by every label, regression by
             tenths of its range of ranks, tagging by the types of spans that an example holds (of
             words, by tag).
+        dealt: (n,) the fold that an example has already, −1 for none. The others are dealt around
+            these; a cluster that holds examples of several folds goes where most of it is.
     """
     if k < 2:
         raise UsageError(f"There must be at least 2 folds; {k} were asked for.")
     clusters = _cluster(targets, groups, ids, seed, kind)
-    return _deal(clusters, np.full(k, 1.0 / k))[clusters.of]
+    held = None if dealt is None else _held(clusters, dealt, k)
+    return _deal(clusters, np.full(k, 1.0 / k), held)[clusters.of]
 
 
 def split_off(
@@ -159,8 +163,18 @@ def names_of_clusters(ids: StrArray, clusters: IntArray) -> StrArray:
     return ids[order][first]
 
 
-def _deal(clusters: _Clusters, shares: FloatArray) -> IntArray:
+def _held(clusters: _Clusters, dealt: IntArray, k: int) -> IntArray:
+    """Return (m,) the part that most of each cluster's examples have already, −1 for none."""
+    votes = np.zeros((len(clusters.counts), k))
+    there = dealt >= 0
+    np.add.at(votes, (clusters.of[there], dealt[there]), 1.0)
+    return np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+
+
+def _deal(clusters: _Clusters, shares: FloatArray, held: IntArray | None = None) -> IntArray:
     """Return (m,) the part of each cluster, so that part p has about shares[p] of everything.
+
+    Clusters that a part holds already, (m,) −1 for none, stay there.
 
     Greedy: the largest clusters first and, among equals, those of the rarest stratum; each to the
     part that lacks most of what the cluster holds, rare strata counting more (Sechidis,
@@ -173,12 +187,15 @@ def _deal(clusters: _Clusters, shares: FloatArray) -> IntArray:
     weight = 1.0 / np.maximum(lacking, 1e-9)
     weight[:, 0] *= 0.5
     rarest = np.where(counts[:, 1:] > 0, totals[1:], np.inf).min(axis=1, initial=np.inf)
-    part = np.zeros(len(counts), dtype=np.int64)
+    part = np.full(len(counts), -1, dtype=np.int64) if held is None else held.copy()
+    np.subtract.at(lacking, part[part >= 0], counts[part >= 0])
     for cluster in np.lexsort((clusters.order, rarest, -counts[:, 0])):
-        held = np.flatnonzero(counts[cluster])
-        amount = counts[cluster, held]
+        if part[cluster] >= 0:
+            continue
+        some = np.flatnonzero(counts[cluster])
+        amount = counts[cluster, some]
         # What is left of the squared distance to the shares, if this part took the cluster.
-        gain = ((2 * lacking[:, held] - amount) * amount * weight[:, held]).sum(axis=1)
+        gain = ((2 * lacking[:, some] - amount) * amount * weight[:, some]).sum(axis=1)
         best = np.flatnonzero(gain >= gain.max() - 1e-9)
         chosen = best[int(clusters.order[cluster][:8], 16) % len(best)]
         part[cluster] = chosen
