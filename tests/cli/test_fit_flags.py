@@ -31,6 +31,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "out": (["--out", "somewhere"], "somewhere"),
     "force": (["--force"], True),
     "split_from": (["--split-from", "earlier"], "earlier"),
+    "keep_leaks": (["--keep-leaks"], True),
     "folds": (["--folds", "3"], 3),
     "seed": (["--seed", "7"], 7),
     "engine": (["--engine", "eager"], "eager"),

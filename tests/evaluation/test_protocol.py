@@ -84,6 +84,34 @@ def test_training_copies_of_test_pictures_are_not_learned_from() -> None:
     protocol = plan(task_of([0, 1] * 10, ["train"] * 14 + ["test"] * 6, ids=ids))
     assert 0 not in protocol.choosing
     assert 19 in protocol.judging
+    assert protocol.leaks == "1 copy of judging examples left out."
+    assert plan(task_of([0, 1] * 10, ["train"] * 14 + ["test"] * 6)).leaks == ""
+    kept = plan(task_of([0, 1] * 10, ["train"] * 14 + ["test"] * 6, ids=ids), keep_leaks=True)
+    assert 0 not in kept.choosing
+
+
+def test_what_a_given_split_parts_from_a_judging_example_is_not_learned_from_unless_asked() -> None:
+    groups = [""] * 24
+    groups[2] = groups[3] = groups[20] = "patient"  # 20 judges
+    groups[4] = groups[5] = "other"  # none of these does
+    task = task_of([0, 1] * 12, ["train"] * 14 + ["val"] * 4 + ["test"] * 6, groups=groups)
+    # 7 looks like 22, which judges, 8 like 7, and 9 like 10.
+    near = np.array([[7, 22], [8, 7], [9, 10]])
+    protocol = plan(task, near=near)
+    assert sorted(set(range(18)) - set(protocol.choosing.tolist())) == [2, 3, 7, 8]
+    assert protocol.leaks.startswith("4 examples left out: nearly equal")
+    kept = plan(task, near=near, keep_leaks=True)
+    assert kept.choosing.tolist() == list(range(18))
+    assert kept.leaks.startswith("4 examples learned from (--keep-leaks)")
+    again = plan(task_of([0, 1] * 12, groups=groups), kept=frozenset([f"{20:032x}"]), near=near)
+    assert not {2, 3} & set(again.choosing.tolist())
+
+
+def test_a_split_that_leaves_nothing_to_learn_from_says_what_to_do() -> None:
+    task = task_of([0, 1] * 8, ["train"] * 10 + ["test"] * 6, groups=["a", "b", "c", "d"] * 4)
+    with pytest.raises(DataError, match=r"10 examples left out.* --keep-leaks\.$"):
+        plan(task)
+    assert len(plan(task, keep_leaks=True).choosing) == 10
 
 
 def test_examples_that_judged_before_judge_again() -> None:

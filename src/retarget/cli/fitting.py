@@ -68,6 +68,13 @@ def fit(
         str | None,
         typer.Option("--split-from", help="Run whose examples judge again, as they did."),
     ] = None,
+    keep_leaks: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-leaks",
+            help="Learn from near-copies of test examples, and from their groups.",
+        ),
+    ] = None,
     folds: Annotated[
         int | None, typer.Option("--folds", help="Folds of cross-fitting, 2 to 20; 5 if not said.")
     ] = None,
@@ -119,6 +126,7 @@ def fit(
         "out": out,
         "force": force,
         "split_from": split_from,
+        "keep_leaks": keep_leaks,
         "folds": folds,
         "seed": seed,
         "engine": engine,

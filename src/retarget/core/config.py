@@ -88,6 +88,10 @@ class FitConfig(DataConfig):
     split_from: str | None = Field(
         None, description="Run whose test examples stay test examples, and whose folds stay folds."
     )
+    keep_leaks: bool = Field(
+        False,
+        description="Learn from what is nearly equal to test examples, or of their groups, too.",
+    )
     folds: int = Field(5, ge=2, le=20, description="Folds of cross-validation.")
     seed: int = Field(0, ge=0, lt=2**63, description="Of splits, bootstraps and random weights.")
     engine: Literal["auto", "eager", "onnx", "compiled"] = Field(

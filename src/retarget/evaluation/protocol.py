@@ -30,6 +30,8 @@ class Protocol:
         inner: how many folds choosing uses inside.
         seed: of all folds.
         units: (n of task,) examples of one unit are never divided: groups, copies, near-copies.
+        leaks: what became of examples that a given split parts from their unit, which judges; ""
+            where there are none.
     """
 
     mode: Literal["hold-out", "cross-fitting"]
@@ -40,6 +42,7 @@ class Protocol:
     inner: int
     seed: int
     units: StrArray
+    leaks: str = ""
 
     def rounds(self) -> list[tuple[IntArray, IntArray]]:
         """Return (rows to learn and choose from, positions in `judging` to predict), one a fold."""
@@ -59,6 +62,7 @@ def plan(
     kept: frozenset[str] = frozenset(),
     dealt: IntArray | None = None,
     near: IntArray | None = None,
+    keep_leaks: bool = False,
 ) -> Protocol:
     """Decide who may judge.
 
@@ -75,6 +79,8 @@ def plan(
         dealt: (n of task,) the fold in which an earlier, cross-fitted run judged an example, −1 for
             others; there are as many folds as there were.
         near: (pairs, 2) rows of near-duplicates, which are never divided.
+        keep_leaks: learn also from what is nearly equal to judging examples, or of their groups,
+            where the data's own split has both; never from copies.
 
     Raises:
         DataError: too few labels to choose and judge, nothing to tell apart, or nothing left of
@@ -82,15 +88,22 @@ def plan(
     """
     labelled = np.flatnonzero(task.labelled)
     _check_enough(task, labelled)
-    units = _units(task, near)
+    units, leaks = _units(task, near), ""
     if dealt is not None:
         return _dealt_before(task, labelled, dealt, units, folds, seed)
     given = _given(task, labelled, kept)
     if given is not None:
         judging, why = given
-        choosing = _without_copies(task, np.setdiff1d(labelled, judging), judging)
-        _check_enough(task, choosing)
-        _check_divisible(task, units[choosing], 2)
+        others = np.setdiff1d(labelled, judging)
+        choosing, leaks = _apart(task, units, others, judging, keep_leaks)
+        try:
+            _check_enough(task, choosing)
+            _check_divisible(task, units[choosing], 2)
+        except DataError as error:
+            if len(choosing) == len(others):
+                raise
+            advice = "Leave the split to Retarget" + (", or say --keep-leaks." * (not keep_leaks))
+            raise DataError(f"{error} {leaks} {advice}") from error
     elif len(labelled) >= ENOUGH_FOR_HOLD_OUT:
         _check_divisible(task, units[labelled], 3)
         apart = split_off(
@@ -112,7 +125,7 @@ def plan(
         )
         return Protocol("cross-fitting", why, labelled, labelled, outer, folds, seed, units)
     apart_folds = np.zeros(len(judging), dtype=np.int64)
-    return Protocol("hold-out", why, choosing, judging, apart_folds, folds, seed, units)
+    return Protocol("hold-out", why, choosing, judging, apart_folds, folds, seed, units, leaks)
 
 
 def unfolded(protocol: Protocol, owners: IntArray) -> Protocol:
@@ -191,10 +204,30 @@ def _given(task: Task, labelled: IntArray, kept: frozenset[str]) -> tuple[IntArr
     return None
 
 
-def _without_copies(task: Task, choosing: IntArray, judging: IntArray) -> IntArray:
-    """Leave copies of judging examples out of what is learned from."""
+def _apart(
+    task: Task, units: StrArray, rows: IntArray, judging: IntArray, keep: bool
+) -> tuple[IntArray, str]:
+    """Leave what would let judging measure memory out of `rows`; return the others, and say so.
+
+    Copies of judging examples go in any case, others of their units unless `keep`.
+    """
     ids = task.examples.ids
-    return choosing[~np.isin(ids[choosing], ids[judging])]
+    copies = np.isin(ids[rows], ids[judging])
+    alike = np.isin(units[rows], units[judging]) & ~copies
+    told = []
+    if copies.any():
+        told.append(f"{count(int(copies.sum()), 'copy', 'copies')} of judging examples left out.")
+    if alike.any() and not keep:
+        told.append(
+            f"{count(int(alike.sum()), 'example')} left out: nearly equal to judging examples, or "
+            "of their groups. --keep-leaks learns from them."
+        )
+    if alike.any() and keep:
+        told.append(
+            f"{count(int(alike.sum()), 'example')} learned from (--keep-leaks), though nearly "
+            "equal to judging examples or of their groups: on new data expect less than this."
+        )
+    return rows[~copies & (keep | ~alike)], " ".join(told)
 
 
 def _split_arguments(task: Task, units: StrArray, rows: IntArray) -> dict[str, Any]:

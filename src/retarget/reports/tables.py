@@ -53,6 +53,8 @@ def show_inspection(record: InspectionRecord, read: DataConfig, console: Console
         _say(console, f"A fit is not possible: {record.cannot_fit}", "bold red")
         return
     _say(console, f"A fit would judge by {record.protocol.mode}: {record.protocol.why}", "bold")
+    if record.protocol.leaks:
+        _say(console, f"Leaks between training and test data: {record.protocol.leaks}", "yellow")
     _say(console, f"Next: {shlex.join(reproduce.reading(read))}")
 
 

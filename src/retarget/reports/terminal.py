@@ -220,11 +220,13 @@ def _scores(record: RunRecord) -> list[Text]:
 
 def _problems(record: RunRecord) -> list[Text]:
     groups = grouped(record.task.problems)
+    leaks = record.protocol.leaks
+    told = [Text("Leaks: ", style="yellow").append(printable(leaks, 500))] if leaks else []
     if not groups:
-        return []
+        return told
     said = ", ".join(f"{group.title.lower()} ({group.examples:,})" for group in groups)
     left_out = f"; {count(record.task.quarantined, nouns.example(record.task))} left out"
-    return [Text("Data problems: ", style="yellow").append(printable(said + left_out, 500))]
+    return [*told, Text("Data problems: ", style="yellow").append(printable(said + left_out, 500))]
 
 
 def _verdict(record: RunRecord, console: Console) -> Text:

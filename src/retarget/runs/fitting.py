@@ -76,7 +76,13 @@ def plan_study(material: Material, config: FitConfig) -> Study:
         if earlier.protocol.mode == "cross-fitting":
             dealt = folds_before(Path(config.split_from), earlier, task)
     protocol = plan(
-        task, folds=config.folds, seed=config.seed, kept=kept, dealt=dealt, near=material.near
+        task,
+        folds=config.folds,
+        seed=config.seed,
+        kept=kept,
+        dealt=dealt,
+        near=material.near,
+        keep_leaks=config.keep_leaks,
     )
     rows, owners = material.rows, None
     if rows is not task:

@@ -102,6 +102,7 @@ def protocol_record(
         folds=protocol.inner if held_out else int(protocol.folds.max()) + 1,
         choosing=len(choosing),
         judging=len(judging),
+        leaks=protocol.leaks,
         test_ids=tuple(kept),
         learned_ids=tuple(sorted(set(map(str, task.examples.ids[choosing])))),
     )

@@ -55,7 +55,7 @@ class TaskRecord(Record):
 
 
 class ProtocolRecord(Record):
-    """Who chose and who judged, by content id.
+    """Who chose and who judged, by content id; `leaks` says what was left out between the two.
 
     `test_ids` lets a later run keep the same test examples (where folds judged, they are in
     `predictions.parquet`); the model handed over learned from
@@ -67,6 +67,7 @@ class ProtocolRecord(Record):
     folds: int
     choosing: int
     judging: int
+    leaks: str = ""
     test_ids: tuple[str, ...] = ()
     learned_ids: tuple[str, ...] = ()
 

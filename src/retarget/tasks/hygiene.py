@@ -61,8 +61,8 @@ def leaks(examples: Examples) -> tuple[Problem, ...]:
         return ()
     what = (
         f"{count(len(crossing), 'set')} of equal examples in more than one split"
-        f" ({_which(examples.splits, crossing)}), so judging on them measures memory. Remove them"
-        " from one split, or leave the split to Retarget."
+        f" ({_which(examples.splits, crossing)}). A copy of what judges is not learned from here;"
+        " elsewhere such a test measures memory. Remove them from one split."
     )
     return (Problem("leak", _sets(examples, crossing), what),)
 
@@ -74,8 +74,9 @@ def group_leaks(examples: Examples) -> tuple[Problem, ...]:
         return ()
     what = (
         f"{count(len(crossing), 'group')} in more than one split"
-        f" ({_which(examples.splits, crossing)}), so the test says little about new groups. Move"
-        " each group into one split, or leave the split to Retarget."
+        f" ({_which(examples.splits, crossing)}), so such a test says little about new groups. Of"
+        " groups that judge nothing is learned unless --keep-leaks. Move each group into one split,"
+        " or leave the split to Retarget."
     )
     where = tuple(str(examples.groups[rows[0]]) for rows in crossing)
     return (Problem("group-leak", where, what),)
@@ -173,8 +174,9 @@ def near_duplicate_problems(task: Task, pairs: IntArray) -> tuple[Problem, ...]:
                 "leak",
                 _paired(examples, crossing),
                 f"{count(len(crossing), 'pair')} of nearly equal {noun}s in different splits"
-                f" ({_which(examples.splits, crossing.tolist())}), so judging on them measures"
-                " memory. Remove them from one split, or leave the split to Retarget.",
+                f" ({_which(examples.splits, crossing.tolist())}), so that judging on them would"
+                " measure memory. Of what is nearly equal to what judges nothing is learned unless"
+                " --keep-leaks. Remove them from one split, or leave the split to Retarget.",
             )
         )
     return tuple(problems)
