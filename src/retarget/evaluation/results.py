@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from retarget.core.notebook import interval, shown
+from retarget.core.text import count
+
 VerdictWord = Literal["helps", "cannot be told apart", "hurts"]
 
 
@@ -107,6 +110,11 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     per_novelty: tuple[Part, ...] = ()
     per_size: tuple[Part, ...] = ()
+
+    def _repr_html_(self) -> str:
+        measured = [(n, interval(m.value, m.low, m.high)) for n, m in self.metrics.items()]
+        sentence = " ".join([f"Judged on {count(self.examples, 'example')}.", *self.notes])
+        return shown(sentence, ("metric", "value (95% interval)"), measured)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from retarget.core.errors import StoreError, UsageError
+from retarget.core.notebook import interval as in_notebook
+from retarget.core.notebook import shown
 from retarget.core.types import CLASSES, IntArray, StrArray
 from retarget.evaluation.gain import gain
 from retarget.evaluation.intervals import interval
@@ -33,6 +35,19 @@ class Comparison(Record):
     metric: str
     examples: int
     runs: tuple[ComparedRun, ...]
+
+    def _repr_html_(self) -> str:
+        columns = ("run", "source", f"{self.metric} (95%)", "gain over the first (95%)")
+        rows = [
+            (
+                one.run,
+                one.source,
+                in_notebook(one.score.value, one.score.low, one.score.high),
+                in_notebook(one.gain.value, one.gain.low, one.gain.high) if one.gain else "",
+            )
+            for one in self.runs
+        ]
+        return shown(f"Compared on {self.examples:,} common examples.", columns, rows)
 
 
 def compare_runs(folders: Sequence[Path]) -> Comparison:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from retarget.core.errors import DataError, UnreadableInput
+from retarget.core.notebook import shown
 from retarget.core.progress import progress
 from retarget.evaluation.protocol import plan
 from retarget.features.material import Material
@@ -40,6 +41,16 @@ class Inspection:
 
     record: InspectionRecord
     material: Material
+
+    def _repr_html_(self) -> str:
+        task, protocol = self.record.task, self.record.protocol
+        said = f"{protocol.why} {protocol.leaks}" if protocol else self.record.cannot_fit
+        rows = [
+            ("classes", ", ".join(task.classes[:50])),
+            *((p.kind, p.what) for p in task.problems),
+        ]
+        sentence = f"{task.name}: {task.examples:,} examples, {task.kind}. {task.layout} {said}"
+        return shown(sentence, ("what", "found"), rows)
 
 
 def inspection(material: Material, folds: int = 5, seed: int = 0) -> Inspection:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from retarget.core.errors import DataError, SourceError
+from retarget.core.notebook import shown
 from retarget.core.text import printable
 from retarget.core.types import FloatArray, IntArray, Kind, Modality
 from retarget.evaluation.decoding import allowed, decode
@@ -64,6 +65,17 @@ class Predictions:
     problems: tuple[Problem, ...] = ()
     spans: tuple[tuple[Called, ...], ...] = ()
     texts: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        first = range(min(len(self.names), 50))
+        if self.texts:
+            told = [", ".join(f"{s.text}: {s.label}" for s in self.spans[i]) for i in first]
+        elif self.values.ndim == 1:
+            told = [f"{self.values[i]:.4g}" for i in first]
+        else:
+            told = [f"{self.labels[i]} ({self.values[i].max():.2f})" for i in first]
+        rows = [(self.names[i], told[i]) for i in first]
+        return shown(f"Predictions of {len(self.names):,} inputs.", ("input", "predicted"), rows)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from retarget.core.notebook import shown
+from retarget.core.text import count
 from retarget.core.types import (
     CLASSES,
     BoolArray,
@@ -139,6 +141,18 @@ class Task:
             return present
         # A task without any label has no columns, and all() of nothing would be true.
         return np.asarray(present.all(axis=1) & (targets.shape[1] > 0))
+
+    def _repr_html_(self) -> str:
+        sentence = (
+            f"{self.name}: {count(len(self), 'example')}, {self.kind}. {self.layout} {self.why}"
+        )
+        labelled = int(self.labelled.sum())
+        facts = [("labelled", labelled), ("unlabelled", len(self) - labelled)]
+        told = [
+            ("classes", ", ".join(self.classes[:50])),
+            *((p.kind, p.what) for p in self.problems),
+        ]
+        return shown(sentence, ("what", "found"), [*facts, *told])
 
     def take(self, rows: IntArray) -> "Task":
         """Return the task with the examples at `rows` only; classes stay as they are."""
