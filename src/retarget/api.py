@@ -54,8 +54,8 @@ def open_task(data: Any, targets: Any = None, **options: Any) -> Task:
     Args:
         data: a path, or examples in memory.
         targets: of examples in memory: class names, numbers, or lists of labels.
-        options: `kind`, `columns`, `domains`, `strict`, `follow_links`, `groups`, …: see
-            `retarget.tasks.open.open_task`.
+        options: `kind`, `columns`, `domains`, `strict`, `follow_links`, `encoding`, `groups`,
+            …: see `retarget.tasks.open.open_task`.
 
     Raises:
         DataError: what can't be used, where, and what to do.
@@ -228,6 +228,7 @@ def reading(config: DataConfig) -> dict[str, Any]:
         "domains": config.domains,
         "strict": config.strict,
         "follow_links": config.follow_links,
+        "encoding": config.encoding,
     }
 
 

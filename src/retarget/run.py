@@ -29,6 +29,7 @@ from retarget.runs.schema import RunRecord
 from retarget.sources.registry import resolve
 from retarget.sources.source import Source
 from retarget.tasks.align import align_targets
+from retarget.tasks.encodings import codec_of
 from retarget.tasks.open import open_task
 from retarget.tasks.task import Problem, Task
 
@@ -57,7 +58,14 @@ class Run:
         """The encoders that belong to the heads, from the run directory itself."""
         return tuple(map(resolve, encoder_uris(self.folder / MODEL, self.model)))
 
-    def predict(self, inputs: Any, *, engine: str = "auto", device: str = "auto") -> Predictions:
+    def predict(
+        self,
+        inputs: Any,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        encoding: str | None = None,
+    ) -> Predictions:
         """Predict files, folders, tables, pictures, arrays or texts.
 
         Args:
@@ -65,6 +73,7 @@ class Run:
                 of texts or pairs of texts: where a run is on texts, a string is one.
             engine: how the encoder is run.
             device: where.
+            encoding: of files of text; told by their bytes if not said.
 
         Returns:
             Predictions of what could be read, with the problems of what could not.
@@ -72,7 +81,7 @@ class Run:
         Raises:
             DataError: nothing to predict. UsageError: an engine or a device that is not here.
         """
-        parts = list(self.stream(inputs, engine=engine, device=device))
+        parts = list(self.stream(inputs, engine=engine, device=device, encoding=encoding))
         if not parts:
             raise DataError("There is nothing to predict: no inputs were given.")
         if not any(part.names for part in parts):
@@ -87,12 +96,23 @@ class Run:
         )
 
     def stream(
-        self, inputs: Any, *, engine: str = "auto", device: str = "auto"
+        self,
+        inputs: Any,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        encoding: str | None = None,
     ) -> Iterator[Predictions]:
         """Predict as `predict` does, a thousand inputs at a time."""
         check_means(engine, device)
         return predict_inputs(
-            self.model, self.encoders, inputs, store=FeatureStore(), engine=engine, device=device
+            self.model,
+            self.encoders,
+            inputs,
+            store=FeatureStore(),
+            engine=engine,
+            device=device,
+            encoding=None if encoding is None else codec_of(encoding),
         )
 
     def stream_lines(

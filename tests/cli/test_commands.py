@@ -396,9 +396,14 @@ def text_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / name for name in data}
 
 
+def as_standard_input(data: bytes) -> io.TextIOWrapper:
+    """Return a stream of bytes as standard input is one."""
+    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(data)), encoding="utf-8")  # type: ignore[arg-type]
+
+
 def lines_in(monkeypatch: pytest.MonkeyPatch, lines: bytes) -> None:
     """Let standard input hold these bytes."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8"))
+    monkeypatch.setattr(sys, "stdin", as_standard_input(lines))
 
 
 def test_predict_takes_a_text_a_line(
@@ -411,11 +416,71 @@ def test_predict_takes_a_text_a_line(
     )
     code, out, err = call(capsys, "predict", text_runs["text"], "-")
     assert code == 0, err
+    assert "1 line with bytes that are not UTF-8, read as Windows-1252" in err
+    assert "(line 4)" in err
     *read, broken = [json.loads(line) for line in out.splitlines()]
     assert [r["input"] for r in read] == ["line 1", "line 3", "line 4"]
     assert [r["label"] for r in read] == ["good", "bad", "good"]
     assert broken["input"] == "line 5"
     assert "NUL" in broken["error"]
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-32", "utf-8-sig", "shift_jis"])
+@pytest.mark.parametrize("kind", ["text", "span"])
+def test_predict_reads_lines_and_files_of_any_encoding(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+    tmp_path: Path,
+    codec: str,
+    kind: str,
+) -> None:
+    texts = ["Anna Berg came to 東京 on day 4.", "It was great."]
+    stated = ["--encoding", codec] if codec == "shift_jis" else []
+    lines_in(monkeypatch, "\n".join(texts).encode())
+    expected = told(capsys, "predict", text_runs[kind], "-")["predictions"]
+    lines_in(monkeypatch, "\n".join(texts).encode(codec))
+    assert told(capsys, "predict", text_runs[kind], "-", *stated)["predictions"] == expected
+    paths = [tmp_path / f"line {i}" for i in (1, 2)]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(text.encode(codec))
+    found = told(capsys, "predict", text_runs[kind], *paths, *stated)["predictions"]
+    assert [{**one, "input": Path(one["input"]).name} for one in found] == expected
+
+
+def test_predict_says_which_bytes_of_standard_input_and_files_it_could_not_read(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    lines_in(monkeypatch, "fine\n良い".encode("shift_jis") + b"\x81\n")
+    code, _, err = call(capsys, "predict", text_runs["text"], "-", "--encoding", "shift_jis")
+    assert code == 0
+    assert "1 line with bytes that are not SHIFT-JIS, read with � in their place (line 2)" in err
+    (tmp_path / "one.txt").write_bytes(b"The caf\xe9 was great.")
+    code, _, err = call(capsys, "predict", text_runs["text"], tmp_path / "one.txt")
+    assert code == 0
+    assert "one.txt) is not UTF-8 and was read as Windows-1252, which is a guess" in err
+    code, _, err = call(capsys, "predict", text_runs["text"], "-", "--encoding", "klingon")
+    assert code == 2
+    assert "There is no text encoding 'klingon'" in err
+
+
+def test_what_is_wrong_with_a_table_is_said_once_however_long_it_is(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("retarget.runs.predict.CHUNK", 2)
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"text\n" + b"It was caf\xe9.\n" * 5 + b"a,b\n")
+    code, out, err = call(capsys, "predict", text_runs["text"], path)
+    assert code == 0
+    assert [json.loads(line)["input"] for line in out.splitlines()].count("line 7") == 1
+    assert err.count("which is a guess") == 1
+    assert "1 input could not be read" in err
 
 
 def test_predict_takes_texts_from_files_folders_and_tables(

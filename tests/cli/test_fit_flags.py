@@ -51,6 +51,7 @@ FLAGS: dict[str, tuple[list[str], Any]] = {
     "domains": (["--domains"], True),
     "strict": (["--strict"], True),
     "follow_links": (["--follow-links"], True),
+    "encoding": (["--encoding", "shift_jis"], "shift_jis"),
 }
 EVERY = [word for told, _ in FLAGS.values() for word in told]
 

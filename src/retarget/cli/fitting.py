@@ -86,6 +86,7 @@ def fit(
     domains: options.Domains = None,
     strict: options.Strict = None,
     follow_links: options.Links = None,
+    encoding: options.Encoding = None,
     engine: options.Engine = None,
     device: options.Device = None,
     epochs: Annotated[
@@ -139,7 +140,7 @@ def fit(
         "track": track,
         "robustness": robustness,
     }
-    told |= options.reading_options(kind, column, domains, strict, follow_links)
+    told |= options.reading_options(kind, column, domains, strict, follow_links, encoding)
     given = {name: value for name, value in told.items() if value is not None}
     fit_and_show({**(_read_config(Path(config)) if config else {}), **given}, json)
 

@@ -21,12 +21,13 @@ def inspect(
     domains: options.Domains = None,
     strict: options.Strict = None,
     follow_links: options.Links = None,
+    encoding: options.Encoding = None,
     json: options.AsJson = False,
 ) -> None:
     """Say how data is read, what is wrong, how a fit would judge."""
     from retarget import api
 
-    told = options.reading_options(kind, column, domains, strict, follow_links)
+    told = options.reading_options(kind, column, domains, strict, follow_links, encoding)
     with shown_progress():
         found = api.inspect(data, **told)
     if json:

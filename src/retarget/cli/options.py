@@ -24,6 +24,12 @@ Links = Annotated[
     bool | None,
     typer.Option("--follow-links", help="Follow symbolic links out of the data folder."),
 ]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding", help="Of files of text, such as shift_jis; told by their bytes if not said."
+    ),
+]
 Engine = Annotated[str | None, typer.Option("--engine", help="auto, eager, onnx or compiled.")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -48,6 +54,7 @@ def reading_options(
     domains: bool | None,
     strict: bool | None,
     follow_links: bool | None,
+    encoding: str | None,
 ) -> dict[str, Any]:
     """Return the options that were given, by their names in `DataConfig`."""
     told = {
@@ -56,5 +63,6 @@ def reading_options(
         "domains": domains,
         "strict": strict,
         "follow_links": follow_links,
+        "encoding": encoding,
     }
     return {name: value for name, value in told.items() if value is not None}

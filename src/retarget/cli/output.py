@@ -108,11 +108,16 @@ def disk_trouble(error: OSError) -> str:
     return f"{what}. Mend that, and run the same command again: features are kept."
 
 
-def fail(text: str, code: int, as_json: bool) -> int:
-    """Say what went wrong on standard error, and as JSON where that was asked for."""
+def warn(text: str) -> None:
+    """Print one line for people on standard error, safe for any terminal."""
     from retarget.core.text import printable
 
     print(f"retarget: {printable(text, 2_000)}", file=sys.stderr)
+
+
+def fail(text: str, code: int, as_json: bool) -> int:
+    """Say what went wrong on standard error, and as JSON where that was asked for."""
+    warn(text)
     if as_json:
         try:
             say_json(Failed(text))

@@ -1,6 +1,5 @@
 """What is done with a run: `predict`, `evaluate`, `report`, `compare`, `export`."""
 
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from retarget.cli import options
-from retarget.cli.output import console, say, say_json, shown_progress
+from retarget.cli.output import console, say, say_json, shown_progress, warn
+from retarget.cli.standard_input import standard_input
 from retarget.core.errors import UsageError
 from retarget.core.text import count
 from retarget.core.types import ExportFormat
@@ -37,6 +37,7 @@ def predict(
     ],
     format: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
     top: Annotated[int, typer.Option("--top", help="How many classes to name.", min=1)] = 3,
+    encoding: options.Encoding = None,
     engine: options.Engine = None,
     device: options.Device = None,
     json: options.AsJson = False,
@@ -48,13 +49,16 @@ def predict(
     if format not in ("jsonl", "csv"):
         raise UsageError(f"--format {format!r}: choose jsonl or csv.")
     opened = api.load_run(run)
-    parts = _predicted(opened, inputs, engine=engine or "auto", device=device or "auto")
+    parts = _predicted(opened, inputs, encoding, engine=engine or "auto", device=device or "auto")
     documents: list[Prediction] = []
     predicted = failed = 0
     for number, part in enumerate(parts):
         records = prediction_records(part, top)
         predicted += len(part.names)
         failed += sum(len(p.where) for p in part.problems if p.left_out)
+        for problem in part.problems:
+            if problem.kind == "encoding":
+                warn(problem.what)
         if json:
             documents += records
         elif format == "csv":
@@ -68,8 +72,7 @@ def predict(
 
         say_json(PredictedInputs(run, tuple(documents)))
     if failed:
-        told_failed = f"{count(failed, 'input')} could not be read; see what is said of each."
-        print(f"retarget: {told_failed}", file=sys.stderr)
+        warn(f"{count(failed, 'input')} could not be read; see what is said of each.")
     if failed and not predicted:
         raise typer.Exit(2)
 
@@ -82,6 +85,7 @@ def evaluate(
     domains: options.Domains = None,
     strict: options.Strict = None,
     follow_links: options.Links = None,
+    encoding: options.Encoding = None,
     engine: options.Engine = None,
     device: options.Device = None,
     json: options.AsJson = False,
@@ -89,7 +93,7 @@ def evaluate(
     """Judge a run's model on labelled data it has not seen."""
     from retarget import api
 
-    told = options.reading_options(kind, column, domains, strict, follow_links)
+    told = options.reading_options(kind, column, domains, strict, follow_links, encoding)
     with shown_progress():
         found = api.evaluate(run, data, engine=engine or "auto", device=device or "auto", **told)
     if json:
@@ -165,24 +169,20 @@ def export(
     say(f"Next: {made.usage}")
 
 
-def _predicted(run: "Run", inputs: list[str], **how: str) -> "Iterator[Predictions]":
+def _predicted(
+    run: "Run", inputs: list[str], encoding: str | None, **how: str
+) -> "Iterator[Predictions]":
     """Yield predictions of folders and tables one by one, files together, and standard input."""
     from retarget.tasks.open import holds_examples
 
     files: list[Path] = []
     for name in inputs:
         if name == "-":
-            yield from run.stream_lines(_lines(), **how)
+            texts = "text" in run.record.task.inputs.values()
+            yield from run.stream_lines(standard_input(encoding, texts), **how)
         elif holds_examples(Path(name)):
-            yield from run.stream(Path(name), **how)
+            yield from run.stream(Path(name), encoding=encoding, **how)
         else:
             files.append(Path(name))
     if files:
-        yield from run.stream(files, **how)
-
-
-def _lines() -> Iterator[str]:
-    """Give the lines of standard input; bytes that are no text there go through as they are."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")
-    yield from sys.stdin or ()
+        yield from run.stream(files, encoding=encoding, **how)

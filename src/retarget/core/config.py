@@ -41,6 +41,9 @@ class DataConfig(BaseModel):
     domains: bool = Field(False, description="The first folder level is the domain.")
     strict: bool = Field(False, description="Stop on files that can't be read.")
     follow_links: bool = Field(False, description="Follow symbolic links out of the data folder.")
+    encoding: str | None = Field(
+        None, description="Encoding of files of text; told by their bytes if not said."
+    )
 
 
 class FitConfig(DataConfig):

@@ -1,7 +1,7 @@
 """Predictions of a saved model for new inputs."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from retarget.tasks.readers import Asked, Rows
 from retarget.tasks.rows import build_task
 from retarget.tasks.tags import to_spans
 from retarget.tasks.task import Problem, Task
+from retarget.tasks.text_files import TextFiles, read_files
+from retarget.tasks.texts import line_as_written
 from retarget.tasks.tree import readable as readable_name
 from retarget.tasks.unfold import unfold
 from retarget.tasks.words import Worded, worded
@@ -181,6 +183,7 @@ def predict_inputs(
     store: FeatureStore,
     engine: str = "auto",
     device: str = "auto",
+    encoding: str | None = None,
 ) -> Iterator[Predictions]:
     """Predict a folder, a table, or files, arrays, pictures or texts, a thousand at a time.
 
@@ -191,17 +194,20 @@ def predict_inputs(
     told: dict[str, Any] = {"store": store, "engine": engine, "device": device}
     path = _existing(inputs)
     if path is not None and holds_examples(path):
-        task = open_task(path, kind=_kind(model))
+        task = open_task(path, kind=_kind(model), encoding=encoding)
         for i in range(0, len(task), CHUNK):
             rows = np.arange(i, min(i + CHUNK, len(task)))
-            yield predict_task(model, encoders, task.take(rows), **told)
+            part = task.take(rows)
+            # What is wrong with all of it is said once.
+            part = part if i == 0 else replace(part, problems=())
+            yield predict_task(model, encoders, part, **told)
         return
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Path)
     listed = inputs if several else [inputs if path is None else path]
     modality = encoders[0].facts.modality
     references = references_of(modality, listed)
     named = zip(references, names_of(references), strict=True)
-    yield from _predict_named(model, encoders, modality, named, told)
+    yield from _predict_named(model, encoders, modality, named, told, encoding)
 
 
 def predict_lines(
@@ -220,7 +226,7 @@ def predict_lines(
     told: dict[str, Any] = {"store": store, "engine": engine, "device": device}
     modality = encoders[0].facts.modality
     loader = LOADERS[modality]
-    read = loader.refer if model.kind == "tagging" else loader.of_line
+    read = line_as_written if model.kind == "tagging" else loader.of_line
     asked = (
         (read(line.rstrip("\r\n")), number)
         for number, line in enumerate(lines, start=1)
@@ -239,17 +245,23 @@ def _predict_named(
     modality: Modality,
     named: Iterable[tuple[Any, str]],
     told: dict[str, Any],
+    encoding: str | None = None,
 ) -> Iterator[Predictions]:
     """Predict references with their names, a thousand at a time."""
     waiting = iter(named)
     while part := list(islice(waiting, CHUNK)):
         names = tuple(name for _, name in part)
+        texts = TextFiles([reference for reference, _ in part])
+        if modality == "text":
+            texts = read_files(texts.inputs, names, encoding)
         rows = Rows(
             name="what was given",
             names=names,
-            inputs={modality: [reference for reference, _ in part]},
+            inputs={modality: texts.inputs},
             modalities={modality: modality},
             labels=[None] * len(part),
+            problems=texts.problems,
+            read_as=texts.read_as,
         )
         try:
             task = build_task(rows, Asked(kind=_kind(model)))

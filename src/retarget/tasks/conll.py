@@ -2,20 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from retarget.core.errors import DataError
 from retarget.core.text import count, listed, printable
 from retarget.tasks.conll_lines import Fault, Parsed, Sentence, looks_tagged, parse
+from retarget.tasks.encodings import Decoded, decode, encoding_problems, told_encodings
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.rows import SPLIT_WORDS
 from retarget.tasks.tables import read_lines
 from retarget.tasks.tag_faults import TagFaults
 from retarget.tasks.tags import Scheme, chunks, detect_scheme, on_words, plain_chunks
 from retarget.tasks.task import Problem
-from retarget.tasks.texts import decode
 from retarget.tasks.tree import readable, stays_inside
 
 SUFFIXES = frozenset({".conll", ".conllu", ".conllx", ".iob", ".iob2", ".bio", ".ner"})
@@ -39,6 +39,7 @@ class _Part:
     path: Path
     parsed: Parsed
     problems: tuple[Problem, ...]
+    read_as: Decoded
 
     def place(self, line: int, several: bool) -> str:
         """Return how a person finds a line."""
@@ -63,7 +64,7 @@ class ConllReader(Reader):
         if data.is_file():
             if data.suffix.lower() in SUFFIXES:
                 return "it is a CoNLL file by its name"
-            looks = data.suffix.lower() in _PERHAPS and _looks_tagged(data)
+            looks = data.suffix.lower() in _PERHAPS and _looks_tagged(data, asked)
             return "its lines are words with a tag in the last column" if looks else None
         files = _files_in(data, asked) if data.is_dir() else []
         if not files:
@@ -98,6 +99,7 @@ class ConllReader(Reader):
             layout=_layout(parts, bool(splits), scheme),
             why=self.recognises(data, asked) or "",
             origin=str(data),
+            read_as=told_encodings([part.read_as for part in parts]),
         )
 
 
@@ -127,10 +129,10 @@ def _look_for_key(parts: Sequence[_Part], asked: Asked) -> None:
     )
 
 
-def _looks_tagged(path: Path) -> bool:
+def _looks_tagged(path: Path, asked: Asked) -> bool:
     try:
         with path.open("rb") as stream:
-            return looks_tagged(decode(stream.read(_PEEKED)).text)
+            return looks_tagged(decode(stream.read(_PEEKED), asked.encoding, cut=True).text)
     except OSError:
         return False
 
@@ -152,7 +154,7 @@ def _files_in(folder: Path, asked: Asked) -> list[Path]:
     sure = [path for path in files if path.suffix.lower() in SUFFIXES]
     if sure or len(files) > _MOST_LOOKED_INTO:
         return sure
-    return [path for path in files if _looks_tagged(path)]
+    return [path for path in files if _looks_tagged(path, asked)]
 
 
 def _chosen(paths: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
@@ -180,15 +182,19 @@ def _split(path: Path) -> str:
 
 
 def _part(path: Path, asked: Asked) -> _Part:
-    text, problems = read_lines(path)
+    decoded = read_lines(path, asked.encoding)
     universal = path.suffix.lower() == ".conllu"
     try:
         parsed = parse(
-            text, asked.columns.get("label"), asked.columns.get("text"), universal=universal
+            decoded.text,
+            asked.columns.get("label"),
+            asked.columns.get("text"),
+            universal=universal,
         )
     except DataError as error:
         raise DataError(f"{printable(path.name)}: {error}") from None
-    return _Part(path, parsed, tuple(problems))
+    problems = encoding_problems(path.name, decoded)
+    return _Part(path, parsed, problems, replace(decoded, text=""))
 
 
 def _problems(part: _Part, several: bool) -> list[Problem]:

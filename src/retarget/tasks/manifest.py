@@ -8,6 +8,7 @@ from typing import Any
 from retarget.core.errors import DataError
 from retarget.core.text import count, printable
 from retarget.tasks.columns import find_columns, image_column, no_image_column, told, without_texts
+from retarget.tasks.encodings import told_encodings
 from retarget.tasks.files import Files
 from retarget.tasks.images import is_picture
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
@@ -43,7 +44,7 @@ class ManifestReader(Reader):
         path = _manifest_in(data, asked) if data.is_dir() else data
         if path is None:
             raise DataError(f"{printable(str(data))} holds no manifest.")
-        table = read_table(path)
+        table = read_table(path, asked.encoding)
         found = find_columns(list(table.columns), asked.columns, table.repeated)
         if "image" not in found:
             raise no_image_column(printable(path.name), list(table.columns))
@@ -74,6 +75,7 @@ class ManifestReader(Reader):
             layout=f"The table {printable(path.name)}, one picture a row",
             why=f"{self.recognises(data, asked)}, and {told(found)}",
             origin=str(data),
+            read_as=told_encodings([table.read_as] if table.read_as else []),
         )
 
 
@@ -144,10 +146,11 @@ def _manifest_in(folder: Path, asked: Asked) -> Path | None:
         if name in named:
             return named[name]
     wanted = asked.columns.get("image")
+    columns = {path: peek_columns(path, asked.encoding) for path in tables}
     with_images = [
         path
         for path in tables
-        if (wanted in peek_columns(path) if wanted else image_column(peek_columns(path)))
+        if (wanted in columns[path] if wanted else image_column(columns[path]))
     ]
     return with_images[0] if len(with_images) == 1 else None
 

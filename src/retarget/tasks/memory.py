@@ -15,6 +15,7 @@ from retarget.tasks.images import is_picture
 from retarget.tasks.modalities import LOADERS
 from retarget.tasks.pixels import scale_to_bytes, value_range
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
+from retarget.tasks.text_files import TextFiles, read_files
 from retarget.tasks.texts import SUFFIXES as TEXTS
 from retarget.tasks.tree import readable
 from retarget.tasks.words import Worded
@@ -80,16 +81,16 @@ class ListReader(Reader):
         """Return the inputs; paths are taken as they are, also through links."""
         if isinstance(data, Path):
             modality = modality_of([data])
-            return _in_memory([data], f"One {LOADERS[modality].noun}", modality)
+            noun = LOADERS[modality].noun
+            return _in_memory([data], f"One {noun}", modality, asked.encoding)
         values = list(data.tolist() if isinstance(data, np.ndarray) else data)
         if not values:
             raise DataError("The list is empty. Give texts, paths, PIL images, arrays or tensors.")
         modality = modality_of(values)
         if modality == "text" and all(isinstance(value, str) for value in values):
             values = _paths_of_texts(values)
-        return _in_memory(
-            values, f"A list of {count(len(values), LOADERS[modality].noun)}", modality
-        )
+        layout = f"A list of {count(len(values), LOADERS[modality].noun)}"
+        return _in_memory(values, layout, modality, asked.encoding)
 
 
 def modality_of(values: Sequence[Any]) -> Modality:
@@ -121,16 +122,24 @@ def names_of(references: Sequence[Any]) -> list[str]:
     ]
 
 
-def _in_memory(values: Sequence[Any], layout: str, modality: Modality) -> Rows:
+def _in_memory(
+    values: Sequence[Any], layout: str, modality: Modality, encoding: str | None = None
+) -> Rows:
     references = references_of(modality, values)
+    names = names_of(references)
+    texts = TextFiles(references)
+    if modality == "text":
+        texts = read_files(references, names, encoding)
     return Rows(
         name="data",
-        names=names_of(references),
-        inputs={modality: references},
+        names=names,
+        inputs={modality: texts.inputs},
         modalities={modality: modality},
         labels=[None] * len(references),
+        problems=texts.problems,
         layout=layout,
         why="",
+        read_as=texts.read_as,
     )
 
 

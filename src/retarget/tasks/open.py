@@ -10,6 +10,7 @@ import retarget.tasks as room
 from retarget.core.errors import DataError
 from retarget.core.text import printable
 from retarget.core.types import Kind
+from retarget.tasks.encodings import codec_of
 from retarget.tasks.readers import READERS, Asked, Reader
 from retarget.tasks.rows import build_task
 from retarget.tasks.task import Task
@@ -35,6 +36,7 @@ def open_task(
     domain_names: Sequence[Any] | None = None,
     weights: Sequence[Any] | None = None,
     name: str | None = None,
+    encoding: str | None = None,
 ) -> Task:
     """Read `data` as a task. `task.layout` and `task.why` say how it was read, and why so.
 
@@ -56,6 +58,8 @@ def open_task(
         domain_names: n names of where an example comes from.
         weights: n numbers above zero.
         name: a short name for people.
+        encoding: of files of text, as Python names it; told by their bytes if not said (see
+            `encodings.decode`).
 
     Raises `DataError` where the data can't be used, with what is wrong, where, what to do.
     """
@@ -71,6 +75,7 @@ def open_task(
         domain_names=domain_names,
         weights=weights,
         name=name,
+        encoding=None if encoding is None else codec_of(encoding),
     )
     if isinstance(data, str):
         data = Path(data)

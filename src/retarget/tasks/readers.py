@@ -24,6 +24,7 @@ class Asked:
     domain_names: Sequence[Any] | None = None
     weights: Sequence[Any] | None = None
     name: str | None = None
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Rows:
         layout: one sentence without a full stop: how the data was read.
         why: what decided that.
         origin: the path the data came from, "" where it came from memory.
+        read_as: a clause: in which encodings files of text were read and why, "" for no such file.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Rows:
     layout: str = ""
     why: str = ""
     origin: str = ""
+    read_as: str = ""
 
 
 class Reader(ABC):

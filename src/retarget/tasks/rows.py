@@ -13,6 +13,7 @@ from retarget.core.hashing import hash_bytes
 from retarget.core.progress import progress
 from retarget.core.text import count, printable
 from retarget.core.types import FloatArray, Modality, StrArray
+from retarget.tasks.encodings import name_of
 from retarget.tasks.files import Files, taken
 from retarget.tasks.ledger import Identified, Trouble, identify_files
 from retarget.tasks.modalities import LOADERS, identify, load
@@ -59,6 +60,11 @@ def build_task(rows: Rows, asked: Asked) -> Task:
     problems = [*rows.problems, *_left_out(rows, troubles)]
     if not len(kept):
         raise DataError(_nothing_left(rows, problems))
+    if asked.encoding and not rows.read_as:
+        raise DataError(
+            f"The encoding {name_of(asked.encoding)} was stated, but nothing was read from files of"
+            " text. Leave --encoding (encoding=…) out."
+        )
     labels = [rows.labels[i] for i in kept]
     targets = _understood(labels, rows, asked)
     names = tuple(rows.names[i] for i in kept)
@@ -87,7 +93,7 @@ def build_task(rows: Rows, asked: Asked) -> Task:
         examples=examples,
         problems=tuple(problems),
         layout=_sentence(rows.layout),
-        why=_sentence(f"{rows.why}; {targets.why}" if rows.why else targets.why),
+        why=_sentence("; ".join(filter(None, (rows.why, rows.read_as, targets.why)))),
         origin=rows.origin,
     )
 

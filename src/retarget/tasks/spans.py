@@ -8,11 +8,12 @@ from typing import Any
 from retarget.core.errors import DataError
 from retarget.core.text import count, listed, printable
 from retarget.tasks.columns import find_columns
+from retarget.tasks.encodings import decode, encoding_problems, told_encodings
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.tables import read_lines, read_table
 from retarget.tasks.targets import as_spans, is_missing
 from retarget.tasks.task import Problem
-from retarget.tasks.texts import as_text, decode
+from retarget.tasks.texts import as_text
 from retarget.tasks.tree import readable
 
 _SUFFIXES = frozenset({".jsonl", ".ndjson"})
@@ -41,13 +42,13 @@ class SpanReader(Reader):
             return None
         if not data.is_file() or "image" in asked.columns or asked.kind not in (None, "tagging"):
             return None
-        found = _label_column(_records(data), asked)
+        found = _label_column(_records(data, asked), asked)
         return f"its records hold spans, in {printable(found)}" if found else None
 
     def read(self, data: Any, asked: Asked) -> Rows:
         """Return the texts and their spans, in the order of the lines."""
-        table = read_table(data)
-        label = _label_column(_records(data), asked)
+        table = read_table(data, asked.encoding)
+        label = _label_column(_records(data, asked), asked)
         found = find_columns(list(table.columns), {**asked.columns, **_named(label)})
         if "text" not in found:
             raise DataError(
@@ -70,6 +71,7 @@ class SpanReader(Reader):
             layout=f"The table {printable(data.name)}, one text a line with spans of characters",
             why=self.recognises(data, asked) or "",
             origin=str(data),
+            read_as=told_encodings([table.read_as] if table.read_as else []),
         )
 
 
@@ -88,16 +90,16 @@ class LabelStudioReader(Reader):
         """A path to JSON that begins with a list, and has annotations."""
         if not isinstance(data, Path) or data.suffix.lower() != ".json" or not data.is_file():
             return None
-        head = _head(data)
+        head = _head(data, asked)
         looks = head.lstrip().startswith("[") and ('"annotations"' in head)
         return "it is an export of Label Studio" if looks else None
 
     def read(self, data: Any, asked: Asked) -> Rows:
         """Return the texts and their spans."""
-        text, problems = read_lines(data)
+        decoded = read_lines(data, asked.encoding)
         shown = printable(data.name)
         try:
-            tasks = json.loads(text)
+            tasks = json.loads(decoded.text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{shown} is not JSON ({printable(str(error), 100)}).") from error
         texts: list[Any] = []
@@ -122,25 +124,29 @@ class LabelStudioReader(Reader):
             modalities={"text": "text"},
             labels=labels,
             kind="tagging",
-            problems=(*problems, *_strange_tasks(shown, without, moved)),
+            problems=(
+                *encoding_problems(data.name, decoded),
+                *_strange_tasks(shown, without, moved),
+            ),
             layout=f"The export {shown}, one text a task with spans of characters",
             why=self.recognises(data, asked) or "",
             origin=str(data),
+            read_as=told_encodings([decoded]),
         )
 
 
-def _head(path: Path) -> str:
+def _head(path: Path, asked: Asked) -> str:
     try:
         with path.open("rb") as stream:
-            return decode(stream.read(_PEEKED)).text
+            return decode(stream.read(_PEEKED), asked.encoding, cut=True).text
     except OSError:
         return ""
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def _records(path: Path, asked: Asked) -> list[dict[str, Any]]:
     """Return the records of a file's beginning, without those that are none or cut."""
     found = []
-    for line in _head(path).split("\n"):
+    for line in _head(path, asked).split("\n"):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):

@@ -4,14 +4,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from retarget.core.errors import DataError
 from retarget.core.text import count, listed, printable
+from retarget.tasks.encodings import Decoded, decode, encoding_problems, wide_codec
 from retarget.tasks.task import Problem
-from retarget.tasks.texts import MOST_CHARACTERS, decode, told_encoding, wide_codec
+from retarget.tasks.texts import MOST_CHARACTERS
 
 _DELIMITERS = (",", ";", "\t")
 _MOST_SHOWN = 3
@@ -22,29 +23,34 @@ _LONGEST_CELL = 4 * MOST_CHARACTERS
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length. `places` says where each row stands: `line 17`, `row 17`."""
+    """Columns of equal length. `places` says where each row stands: `line 17`, `row 17`.
+
+    `read_as` says how the bytes of a table of text became characters; its own text is left out.
+    """
 
     columns: Mapping[str, Sequence[Any]]
     places: Sequence[str]
     problems: tuple[Problem, ...] = ()
     repeated: frozenset[str] = frozenset()
+    read_as: Decoded | None = None
 
 
-def read_table(path: Path) -> Table:
-    """Return a file as a table. Raises `DataError` where it can't be read as one.
+def read_table(path: Path, encoding: str | None = None) -> Table:
+    """Return a file as a table, text in the encoding stated or as `decode` finds it.
 
-    A row that doesn't fit the header, or a line that is no JSON object, is left out and named.
+    Raises `DataError` where it can't be read as one. A row that doesn't fit the header, or a line
+    that is no JSON object, is left out and named.
     """
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
-    text, problems = read_lines(path)
-    parse = FORMATS[path.suffix.lower()]
-    table = parse(text, path)
-    return Table(table.columns, table.places, (*problems, *table.problems), table.repeated)
+    decoded = read_lines(path, encoding)
+    table = FORMATS[path.suffix.lower()](decoded.text, path)
+    problems = (*encoding_problems(path.name, decoded), *table.problems)
+    return replace(table, problems=problems, read_as=replace(decoded, text=""))
 
 
-def read_lines(path: Path) -> tuple[str, list[Problem]]:
-    """Return a file as text, and its lines that were in another encoding.
+def read_lines(path: Path, encoding: str | None = None) -> Decoded:
+    """Return a file as text, in the encoding stated or as `decode` finds it.
 
     Raises `DataError` where it can't be read, or is no text.
     """
@@ -52,10 +58,10 @@ def read_lines(path: Path) -> tuple[str, list[Problem]]:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{_shown(path)} can't be read ({error.strerror}).") from error
-    return _decoded(data, path)
+    return _decoded(data, path, encoding)
 
 
-def peek_columns(path: Path) -> tuple[str, ...]:
+def peek_columns(path: Path, encoding: str | None = None) -> tuple[str, ...]:
     """Return the names of a table's columns from its beginning, () where it can't be read."""
     try:
         if path.suffix.lower() == ".parquet":
@@ -67,7 +73,7 @@ def peek_columns(path: Path) -> tuple[str, ...]:
             while len(head) % _PEEKED == 0 and b"\n" not in head and (more := stream.read(_PEEKED)):
                 head += more
         # The last line may be cut anywhere; the first one, or a whole line, is all it takes.
-        lines = _decoded(head, path)[0].split("\n")
+        lines = _decoded(head, path, encoding, cut=True).text.split("\n")
         if path.suffix.lower() in (".csv", ".tsv"):
             return tuple(_header(next(line for line in lines if line.strip()), path)[0])
         return next(tuple(record) for line in lines if (record := _record(line)) is not None)
@@ -76,18 +82,14 @@ def peek_columns(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _decoded(data: bytes, path: Path) -> tuple[str, list[Problem]]:
+def _decoded(data: bytes, path: Path, encoding: str | None, *, cut: bool = False) -> Decoded:
     head = data[:1024]
     # A NUL here and there spoils a row; one in twenty bytes or more is another kind of file.
-    if wide_codec(data) is None and head.count(b"\0") * 20 > len(head):
+    if encoding is None and wide_codec(data) is None and head.count(b"\0") * 20 > len(head):
         raise DataError(
             f"{_shown(path)} is not text: it holds NUL bytes. Save the table as CSV in UTF-8."
         )
-    decoded = decode(data)
-    if not decoded.bad:
-        return decoded.text, []
-    where = tuple(f"line {line}" for line in decoded.bad)
-    return decoded.text, [Problem("encoding", where, told_encoding(path.name, decoded))]
+    return decode(data, encoding, cut=cut)
 
 
 def _csv(text: str, path: Path) -> Table:

@@ -4,13 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from retarget.core.errors import UnreadableInput
-from retarget.core.progress import progress
 from retarget.tasks.folder import Contents, read_folder
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
-from retarget.tasks.task import Problem
+from retarget.tasks.text_files import read_files
 from retarget.tasks.text_tables import holds_pictures
-from retarget.tasks.texts import SUFFIXES, read_text_file, told_encoding
+from retarget.tasks.texts import SUFFIXES
 from retarget.tasks.tree import walk
 
 
@@ -42,22 +40,11 @@ class TextFolderReader(Reader):
     def read(self, data: Any, asked: Asked) -> Rows:
         """Return the texts in the folder, by the names of the folders above them.
 
-        Each file is read once, here; what can't be read stays a path, of which identifying it
-        says what is wrong.
+        Each file is read once, here.
         """
         rows = read_folder(data, asked, _TEXTS)
-        inputs: list[Any] = []
-        problems: list[Problem] = []
-        with progress("Reading", len(rows.names), "texts") as meter:
-            for name, path in zip(rows.names, rows.inputs["text"], strict=True):
-                meter.advance()
-                try:
-                    decoded = read_text_file(path)
-                except UnreadableInput:
-                    inputs.append(path)
-                    continue
-                inputs.append(decoded.text)
-                if decoded.bad:
-                    where = tuple(f"{name} line {line}" for line in decoded.bad)
-                    problems.append(Problem("encoding", where, told_encoding(name, decoded)))
-        return replace(rows, inputs={"text": inputs}, problems=(*rows.problems, *problems))
+        texts = read_files(rows.inputs["text"], rows.names, asked.encoding)
+        problems = (*rows.problems, *texts.problems)
+        return replace(
+            rows, inputs={"text": texts.inputs}, problems=problems, read_as=texts.read_as
+        )

@@ -10,6 +10,7 @@ from typing import Any
 from retarget.core.errors import DataError
 from retarget.core.text import count, listed, printable
 from retarget.tasks.columns import find_columns, reads_texts, told
+from retarget.tasks.encodings import told_encodings
 from retarget.tasks.images import SUFFIXES as PICTURES
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.rows import SPLIT_WORDS
@@ -57,7 +58,7 @@ class TextTableReader(Reader):
             return None
         if data.is_file():
             is_table = data.suffix.lower() in TABLE_SUFFIXES
-            if is_table and reads_texts(peek_columns(data), asked.columns):
+            if is_table and reads_texts(peek_columns(data, asked.encoding), asked.columns):
                 return "it is a table with a column of texts"
             return None
         tables = _tables_in(data, asked) if data.is_dir() else []
@@ -105,6 +106,7 @@ class TextTableReader(Reader):
             layout=_layout(paths, "text_b" in found, bool(splits), by_domain),
             why=f"{self.recognises(data, asked)}, and {told(found)}",
             origin=str(data),
+            read_as=told_encodings([p.table.read_as for p in parts if p.table.read_as]),
         )
 
 
@@ -124,7 +126,7 @@ def _tables_in(folder: Path, asked: Asked) -> list[Path]:
         return []
     if not tables:
         return []
-    columns = {path: peek_columns(path) for path in tables}
+    columns = {path: peek_columns(path, asked.encoding) for path in tables}
     texts = [path for path in tables if reads_texts(columns[path], asked.columns)]
     if not texts or "text" in asked.columns:
         return texts
@@ -167,7 +169,7 @@ def _stem(path: Path) -> str:
 
 
 def _part(path: Path, asked: Asked) -> _Part:
-    table = read_table(path)
+    table = read_table(path, asked.encoding)
     found = find_columns(list(table.columns), asked.columns, table.repeated)
     if "text" not in found:
         raise DataError(

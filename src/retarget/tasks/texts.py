@@ -4,17 +4,16 @@ A reference is a `str`, a pair `(str, str)`, a `Worded`, or the `Path` of a file
 `keep_text` wrote, every other file is one text.
 """
 
-import codecs
 import json
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from retarget.core.errors import UnreadableInput
 from retarget.core.hashing import hash_bytes
-from retarget.core.text import count, printable
+from retarget.core.text import printable
+from retarget.tasks.encodings import Decoded, decode, decode_line
 from retarget.tasks.words import Worded, worded
 
 Text = str | tuple[str, str] | Worded
@@ -27,101 +26,14 @@ SUFFIXES = frozenset({".txt", ".text"})
 _MOST_BYTES = 4 * MOST_CHARACTERS + 4
 _REPLACED = "\ufffd"
 _BYTE_ORDER = "\ufeff"
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
-_LOOKED_AT = 1 << 16  # bytes, an even number
-_FEWEST_UNITS, _FEWEST_LINES = 4, 3
 _SURROGATES = dict.fromkeys(range(55296, 57344), _REPLACED)
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """Bytes as text. `bad` are the lines, counted from 1, whose bytes were not in `encoding`."""
+def read_text_file(path: Path, encoding: str | None = None) -> Decoded:
+    """Return what a file holds as text, in the encoding stated or as `decode` finds it.
 
-    text: str
-    encoding: str = "UTF-8"
-    bad: tuple[int, ...] = ()
-
-
-def decode(data: bytes) -> Decoded:
-    """Return bytes as text: UTF-16 or UTF-32 where `wide_codec` says so, else UTF-8.
-
-    A line that is not UTF-8 is read as Windows-1252, line by line, so that a few bad bytes don't
-    spoil the rest; what neither knows becomes U+FFFD. What is bad in UTF-16 and UTF-32 does so
-    too.
+    Raises `UnreadableInput` with the reason.
     """
-    if codec := wide_codec(data):
-        name = codec[:6].upper()
-        try:
-            return Decoded(data.decode(codec), name)
-        except UnicodeDecodeError:
-            text = data.decode(codec, "replace")
-            lines = text.split("\n")
-            bad = tuple(i for i, line in enumerate(lines, start=1) if _REPLACED in line)
-            return Decoded(text, name, bad)
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        return Decoded(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return _line_by_line(data)
-
-
-def wide_codec(data: bytes) -> str | None:
-    """Return the codec of bytes that are UTF-16 or UTF-32, `None` for all others.
-
-    They begin with its mark, and that of UTF-32 may begin with that of UTF-16. Or they are UTF-16
-    without it: there are NULs in three quarters of the first pairs of bytes, all on the same side,
-    as of Latin letters; or at least three ends of lines are pairs with a NUL, and as many as all
-    other bytes of their number.
-    """
-    if data.startswith(_UTF32):
-        return "utf-32"
-    if data.startswith(_UTF16):
-        return "utf-16"
-    head = data[:_LOOKED_AT]
-    units = len(head) // 2
-    if len(head) % 2 or units < _FEWEST_UNITS or b"\0" not in head:
-        return None
-    first, second = head[::2], head[1::2]
-    for codec, high, low in (("utf-16-le", second, first), ("utf-16-be", first, second)):
-        nul = high.count(0)
-        if 4 * nul >= 3 * units and not low.count(0):
-            return codec
-        ends = sum(pair == (0, 10) for pair in zip(high, low, strict=True))
-        if ends >= _FEWEST_LINES and 2 * ends >= head.count(10):
-            return codec
-    return None
-
-
-def _line_by_line(data: bytes) -> Decoded:
-    lines, bad = [], []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        try:
-            lines.append(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            lines.append(line.decode("cp1252", "replace"))
-            bad.append(number)
-    return Decoded("\n".join(lines), bad=tuple(bad))
-
-
-def told_encoding(name: str, decoded: Decoded) -> str:
-    """Return the sentence that names the lines of a file that were not in its encoding."""
-    shown = ", ".join(f"line {line:,}" for line in decoded.bad[:3])
-    more = ", …" if len(decoded.bad) > 3 else ""
-    verb = "is" if len(decoded.bad) == 1 else "are"
-    instead = (
-        "read as Windows-1252"
-        if decoded.encoding == "UTF-8"
-        else "read with � in the place of what is damaged"
-    )
-    return (
-        f"{count(len(decoded.bad), 'line')} of {printable(name)} {verb} not {decoded.encoding}"
-        f" ({shown}{more}), {instead}. Check letters with accents, or save it as UTF-8."
-    )
-
-
-def read_text_file(path: Path) -> Decoded:
-    """Return what a file holds as text. Raises `UnreadableInput` with the reason."""
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -131,7 +43,7 @@ def read_text_file(path: Path) -> Decoded:
                 f"has {facts.st_size:,} bytes; texts of at most {MOST_CHARACTERS:,} characters"
                 " are read"
             )
-        return decode(path.read_bytes())
+        return decode(path.read_bytes(), encoding)
     except FileNotFoundError:
         raise UnreadableInput("is not there") from None
     except (OSError, ValueError) as error:
@@ -228,6 +140,14 @@ def refer_text(value: Any) -> Any:
     return as_text(value)
 
 
+def line_as_written(line: str) -> str:
+    """Return a line of standard input; bytes that were not UTF-8 are read as Windows-1252."""
+    try:
+        return decode_line(line.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return line
+
+
 def text_of_line(line: str) -> Any:
     """Return the text, or the pair, that one line of standard input holds.
 
@@ -235,7 +155,7 @@ def text_of_line(line: str) -> Any:
     what it says, so that texts of several lines fit on one. Bytes that were not UTF-8 are read
     as Windows-1252.
     """
-    line = decode(line.encode("utf-8", "surrogateescape")).text
+    line = line_as_written(line)
     if line.startswith("{"):
         try:
             written = json.loads(line)
