@@ -11,15 +11,16 @@ import numpy as np
 
 from retarget.core.errors import DataError
 from retarget.core.text import count
-from retarget.core.types import ExportFormat
+from retarget.core.types import BoolArray, ExportFormat
 from retarget.evaluation.evaluate import evaluate
 from retarget.evaluation.results import Evaluation
 from retarget.features.plan import check_means
 from retarget.features.store import FeatureStore
 from retarget.methods.model import TransferModel, load_model
-from retarget.runs.breakdown import sizes_of
+from retarget.runs.breakdown import known_entities, sizes_of
 from retarget.runs.directory import MODEL, REPORT, encoder_uris, read_record
 from retarget.runs.predict import (
+    Found,
     Predictions,
     predict_inputs,
     predict_lines,
@@ -141,6 +142,8 @@ class Run:
 
         Examples that the model learned from can't judge it: they are left out, and counted in the
         evaluation's notes, as are classes that it does not know and files that can't be read.
+        Of tagging `per_novelty` is the recall of entities written as some that the model learned
+        from, and of others; () for runs from before that was kept.
 
         Raises:
             DataError: no labelled example that it has not learned from, of a class that it knows.
@@ -174,6 +177,7 @@ class Run:
             domains=kept.domains,
             weights=kept.weights,
             sequences=judged.owners,
+            seen=self._seen(judged),
             sizes=sizes_of(judged.task, owners),
         )
         left_out = tuple(
@@ -182,6 +186,13 @@ class Run:
             if p.left_out
         )
         return replace(found, notes=left_out)
+
+    def _seen(self, judged: Found) -> BoolArray | None:
+        """Return which true entities the model learned from, `None` where that was not kept."""
+        learned = self.record.protocol.learned_entities
+        if judged.owners is None or learned is None:
+            return None
+        return known_entities(judged, learned)
 
     def _unseen(self, task: Task) -> Task:
         """Leave out what the model learned from."""

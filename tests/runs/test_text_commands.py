@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from seqeval.metrics import f1_score
+from seqeval.metrics.sequence_labeling import get_entities
 
 from retarget.cli.app import run as command
 from retarget.run import Run
@@ -52,13 +54,15 @@ def _table(path: Path) -> Path:
 
 
 def _sentences(rows: range) -> Iterator[tuple[list[str], list[str]]]:
-    """Give tokens with their tags; what is behind "to" is mostly a place."""
+    """Give tokens with their tags; what is behind "to" is mostly a place, at times a new one."""
     for i in rows:
         tail = ["on", "day", str(i), "again"][: 3 + i % 2]
         tokens = [PEOPLE[i % 3], "Berg", "came", "to", "New", PLACES[i // 3 % 3], *tail]
         tags = ["B-who", "I-who", "O", "O", "B-where", "I-where"] + ["O"] * len(tail)
         if i % 7 == 3:
             tags[4:6] = ["O", "B-where"]
+        if i >= TRAINED and i % 5 == 0:
+            tokens[5] = "Perth"  # which nothing is learned from
         yield tokens, tags
 
 
@@ -159,6 +163,16 @@ def _tags(text: str, spans: Any) -> list[str]:
     return tags
 
 
+def _forms(tokens: list[str], tags: list[str]) -> list[str]:
+    """Return how entities are written, in lower case, by a plain loop."""
+    return [" ".join(tokens[a : b + 1]).lower() for _, a, b in get_entities(tags)]
+
+
+def _hits(truth: list[str], said: list[str]) -> list[bool]:
+    """Return of each true entity whether it was found."""
+    return [one in get_entities(said) for one in get_entities(truth)]
+
+
 def test_evaluate_counts_the_spans_that_predict_finds(
     capsys: pytest.CaptureFixture[str], data: dict[str, Path], runs: dict[str, Path]
 ) -> None:
@@ -175,6 +189,17 @@ def test_evaluate_counts_the_spans_that_predict_finds(
     for name, estimate in own["metrics"].items():
         assert found["metrics"][name]["value"] == pytest.approx(estimate["value"])
     assert [part["name"] for part in found["per_size"]] == [p["name"] for p in own["per_size"]]
+    learned = {form for tokens, tags in _sentences(range(TRAINED)) for form in _forms(tokens, tags)}
+    ours = [form in learned for one in sentences for form in _forms(*one)]
+    hits = [hit for pair in zip(truth, said, strict=True) for hit in _hits(*pair)]
+    assert {part["name"] for part in found["per_novelty"]} == {"seen", "unseen"}
+    for part in found["per_novelty"]:
+        wanted = part["name"] == "seen"
+        own_hits = [hit for seen, hit in zip(ours, hits, strict=True) if seen == wanted]
+        assert part["examples"] == len(own_hits) > 0
+        recall = part["metrics"]["recall"]
+        assert recall["value"] == pytest.approx(np.mean(own_hits))
+        assert recall["low"] <= recall["value"] <= recall["high"]
     lengths = np.array(list(map(len, texts)))
     assert len(found["per_size"]) > 1
     for part in found["per_size"]:
@@ -183,7 +208,32 @@ def test_evaluate_counts_the_spans_that_predict_finds(
         (value,) = part["metrics"].values()
         alone = f1_score([truth[i] for i in inside], [said[i] for i in inside])
         assert value["value"] == pytest.approx(alone)
-    assert "Entity F1" in call(capsys, "evaluate", runs["words"], data["words"])
+    shown = call(capsys, "evaluate", runs["words"], data["words"])
+    assert "Entity F1" in shown
+    assert "seen: written as an entity that the model learned from" in shown
+
+
+def test_a_run_keeps_no_entity_in_words_and_one_from_before_is_judged_without(
+    capsys: pytest.CaptureFixture[str],
+    data: dict[str, Path],
+    runs: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    kept = json.loads((runs["words"] / "run.json").read_text())["protocol"]["learned_entities"]
+    forms = {form for tokens, tags in _sentences(range(TRAINED)) for form in _forms(tokens, tags)}
+    assert len(kept) == len(forms)
+    assert all(re.fullmatch("[0-9a-f]{12}", one) for one in kept)
+    old = tmp_path / "old"
+    shutil.copytree(runs["words"], old)
+    record = json.loads((old / "run.json").read_text())
+    del record["protocol"]["learned_entities"]
+    (old / "run.json").write_text(json.dumps(record))
+    found = told(capsys, "evaluate", old, data["words"])
+    assert found["per_novelty"] == []
+    assert "Entity F1" in call(capsys, "evaluate", old, data["words"])
+    assert (
+        json.loads((runs["text"] / "run.json").read_text())["protocol"]["learned_entities"] is None
+    )
 
 
 def test_types_that_a_model_does_not_know_are_named_and_not_judged(

@@ -84,7 +84,8 @@ def _show_some(title: str, some: Sequence[SourceRecord], console: Console) -> No
 
 
 def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
-    """Print all metrics with their intervals, and by domain, group and size where there are any."""
+    """Print all metrics with their intervals, and by domain, group, size and whether entities were
+    seen before, where there are any."""
     table = _table(f"{run} on {count(found.examples, 'example')}", "Metric", "Value (95% interval)")
     for name, estimate in found.metrics.items():
         style = "bold" if name == found.metric else ""
@@ -97,6 +98,9 @@ def show_evaluation(found: Evaluation, run: str, console: Console) -> None:
     for title, parts in sorts:
         if parts:
             console.print(_parts(title, parts, found.metric))
+    if found.per_novelty:
+        console.print(_parts("Entity", found.per_novelty, "recall", "Entities"))
+        _say(console, "seen: written as an entity that the model learned from", "dim")
     _say(console, f"Next: retarget predict {shlex.quote(run)} INPUT…")
 
 
@@ -136,9 +140,9 @@ def _counts(class_counts: dict[str, int]) -> Table:
     return table
 
 
-def _parts(title: str, parts: Sequence[Part], metric: str) -> Table:
+def _parts(title: str, parts: Sequence[Part], metric: str, counted: str = "Examples") -> Table:
     name = numbers.capital(numbers.metric_name(metric))
-    table = _table("", title, "Examples", name)
+    table = _table("", title, counted, name)
     for part in parts[:MOST_ROWS]:
         measured = part.metrics.get(metric)
         shown = numbers.estimate(measured) if measured else "–"

@@ -1,17 +1,23 @@
 """What judging is broken down by: how large inputs are, and which entities were seen before."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
 
 from retarget.core.errors import UnreadableInput
+from retarget.core.hashing import hash_bytes
 from retarget.core.types import BoolArray, IntArray, StrArray
 from retarget.evaluation.entities import Entities, entity_forms
 from retarget.evaluation.sizes import Sizes
+from retarget.runs.predict import Found
 from retarget.selection.judge import Study
 from retarget.tasks.modalities import measure
 from retarget.tasks.task import Task
 from retarget.tasks.words import worded
+
+DIGITS = 12
+"""Hexadecimal digits of a digest: of 100,000 forms one in 3 billion others looks known."""
 
 
 def sizes_of(task: Task, examples: IntArray) -> Sizes | None:
@@ -50,6 +56,30 @@ def seen_entities(study: Study, task: Task) -> BoolArray:
         own = np.flatnonzero(np.isin(starts, held_out))
         seen[own] = [forms[i] in known for i in own.tolist()]
     return seen
+
+
+def learned_entities(study: Study, task: Task) -> tuple[str, ...]:
+    """Return digests of how the entities are written that the model handed over learned from.
+
+    A run keeps these instead of the words: enough to know a form again, and only to try whether a
+    form that one can think of is there. `task` holds the sentences.
+    """
+    forms = set(_forms(study, _words(task), study.protocol.choosing))
+    return tuple(sorted(map(_digest, forms)))
+
+
+def known_entities(found: Found, learned: Sequence[str]) -> BoolArray:
+    """Return (m,) of the true entities of predicted sentences, in order, whether their digests
+    are among those that a model learned from."""
+    assert found.owners is not None, "tagging has words"
+    targets = found.rows.examples.targets.astype(np.int64)
+    forms = entity_forms(_words(found.task), targets, found.owners)
+    known = frozenset(learned)
+    return np.array([_digest(form) in known for form in forms.tolist()], bool)
+
+
+def _digest(form: str) -> str:
+    return hash_bytes(form.encode("utf-8", "surrogatepass"), b"entity")[:DIGITS]
 
 
 def _forms(study: Study, words: StrArray, rows: IntArray) -> list[str]:

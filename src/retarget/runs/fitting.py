@@ -17,7 +17,7 @@ from retarget.evaluation.protocol import plan, unfolded
 from retarget.evaluation.results import Evaluation, Gain, LearningCurve
 from retarget.evaluation.robustness import Robustness
 from retarget.features.material import Material
-from retarget.runs.breakdown import seen_entities, sizes_of
+from retarget.runs.breakdown import learned_entities, seen_entities, sizes_of
 from retarget.runs.carrying import carrying_words
 from retarget.runs.directory import (
     PREDICTIONS,
@@ -122,6 +122,7 @@ def write_run(fitted: Fitted, stage: Path, fresh: FreshProcess) -> RunRecord:
             fitted.material.task,
             study.examples_of(study.protocol.choosing),
             study.examples_of(study.protocol.judging),
+            None if study.owners is None else learned_entities(study, fitted.material.task),
         ),
         extraction=fitted.material.costs,
         notes=(*fitted.material.notes, *training_notes(ours)),

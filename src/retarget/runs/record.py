@@ -91,9 +91,13 @@ def problem_records(problems: Sequence[Problem]) -> tuple[ProblemRecord, ...]:
 
 
 def protocol_record(
-    protocol: Protocol, task: Task, choosing: IntArray, judging: IntArray
+    protocol: Protocol,
+    task: Task,
+    choosing: IntArray,
+    judging: IntArray,
+    entities: tuple[str, ...] | None = None,
 ) -> ProtocolRecord:
-    """Describe who chose and who judged: examples of the task."""
+    """Describe who chose and who judged: examples of the task; `entities` as in the record."""
     held_out = protocol.mode == "hold-out"
     kept = sorted(set(map(str, task.examples.ids[judging]))) if held_out else []
     return ProtocolRecord(
@@ -105,6 +109,7 @@ def protocol_record(
         leaks=protocol.leaks,
         test_ids=tuple(kept),
         learned_ids=tuple(sorted(set(map(str, task.examples.ids[choosing])))),
+        learned_entities=entities,
     )
 
 

@@ -58,8 +58,9 @@ class ProtocolRecord(Record):
     """Who chose and who judged, by content id; `leaks` says what was left out between the two.
 
     `test_ids` lets a later run keep the same test examples (where folds judged, they are in
-    `predictions.parquet`); the model handed over learned from
-    `learned_ids`, which therefore can't judge it.
+    `predictions.parquet`); the model handed over learned from `learned_ids`, which therefore can't
+    judge it. `learned_entities` are digests of how the entities among them are written, `null` for
+    other tasks and in runs from before they were kept.
     """
 
     mode: Literal["hold-out", "cross-fitting"]
@@ -70,6 +71,7 @@ class ProtocolRecord(Record):
     leaks: str = ""
     test_ids: tuple[str, ...] = ()
     learned_ids: tuple[str, ...] = ()
+    learned_entities: tuple[str, ...] | None = None
 
 
 def _measured(told: Any) -> Any:
