@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas
@@ -125,6 +126,53 @@ def test_datasets_with_lists_of_labels_are_multilabel(paths: list[str]) -> None:
     task = open_task(data)
     assert (task.kind, task.classes) == ("multilabel", ("x", "y"))
     assert task.examples.targets.tolist() == [[1, 0], [1, 1], [0, 0], [0, 1]]
+
+
+TOKENS = [["Anna", "ran"], ["to", "Rome", "again"], ["so", "it", "is", "."]]
+TAGS = [[1, 0], [0, 3, -1], [0, 0, -1, 0]]
+NAMES = ["O", "B-who", "I-who", "B-where"]
+TAGGED = [((0, 4, "who"),), ((3, 7, "where"),), ()]
+
+
+def test_datasets_with_lists_of_named_tags_are_tagging() -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "tokens": datasets.Sequence(datasets.Value("string")),
+            "ner_tags": datasets.Sequence(datasets.ClassLabel(names=NAMES)),
+        }
+    )
+    data = datasets.Dataset.from_dict({"tokens": TOKENS, "ner_tags": TAGS}, features=features)
+    task = open_task(data)
+    assert (task.kind, task.classes) == ("tagging", ("where", "who"))
+    assert list(task.examples.targets) == TAGGED
+    assert task.problems == ()
+
+
+def test_what_looks_like_a_dataset_with_named_tags_is_read_like_one() -> None:
+    class Feature:
+        """A list of `ClassLabel`, or one itself, as `datasets` has them."""
+
+        def __init__(self, feature: object = None, names: list[str] | None = None) -> None:
+            self.feature = feature
+            if names:
+                self.names = names
+
+    class Data:
+        column_names = ("tokens", "ner_tags")
+        features = MappingProxyType(
+            {"tokens": Feature(Feature()), "ner_tags": Feature(Feature(names=NAMES))}
+        )
+
+        def __len__(self) -> int:
+            return len(TOKENS)
+
+        def __getitem__(self, column: str) -> object:
+            return {"tokens": TOKENS, "ner_tags": TAGS}[column]
+
+    task = open_task(Data())
+    assert (task.kind, task.classes) == ("tagging", ("where", "who"))
+    assert list(task.examples.targets) == TAGGED
 
 
 def test_datasets_that_cannot_be_read_say_so(paths: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,82 @@ def test_tokens_in_frames_and_json_lines(tmp_path: Path) -> None:
     path.write_text(json.dumps({"tokens": ["a", "b"], "ner_tags": ["B-x", "O"]}))
     task = open_task(path, columns={"text": "tokens", "label": "ner_tags"})
     assert task.examples.targets.tolist() == [((0, 1, "x"),)]
+
+
+def _lines(path: Path, records: list[dict[str, object]]) -> Path:
+    path.write_text("\n".join(map(json.dumps, records)) + "\n")
+    return path
+
+
+def test_whole_numbers_beside_as_many_tokens_are_a_label_of_each_word(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {"tokens": ["Anna", "ran", "home"], "tags": [3, 0, 7]},
+        {"tokens": ["so", "did", "Bo", "."], "tags": [-100, 0, 3, None]},
+        {"tokens": ["short", "one", "here"], "tags": [1, 0]},
+    ]
+    task = open_task(_lines(tmp_path / "x.jsonl", records))
+    assert (task.kind, task.classes) == ("tagging", ("0", "3", "7"))
+    assert task.examples.inputs["text"][0].text == "Anna ran home"
+    assert list(task.examples.targets) == [
+        (Span(0, 4, "3"), Span(5, 8, "0"), Span(9, 13, "7")),
+        (Span(3, 6, "0"), Span(7, 9, "3")),
+    ]
+    assert [(p.where, p.left_out) for p in task.problems] == [(("line 3",), True)]
+    assert "its tags are numbers without names: each labels one word, 0 too" in task.why
+    frame = pytest.importorskip("pandas").DataFrame(records[:2])
+    frame["tags"] = [np.array([3, 0, 7]), np.array([-100, 0, 3, -1])]
+    assert list(open_task(frame).examples.targets) == list(task.examples.targets)
+
+
+def test_numbers_of_labels_of_a_text_or_a_pair_are_no_tags(tmp_path: Path) -> None:
+    texts: list[dict[str, object]] = [{"text": "a b", "label": [0, 1]}, {"text": "c", "label": [2]}]
+    assert open_task(_lines(tmp_path / "x.jsonl", texts)).kind == "multilabel"
+    pairs: list[dict[str, object]] = [{"text": ["a", "b"], "label": [i, 3]} for i in range(3)]
+    assert open_task(_lines(tmp_path / "y.jsonl", pairs)).kind == "multilabel"
+
+
+SPANS: tuple[list[list[object]], ...] = ([[0, 4, "who"], [12, 16, "where"]], [], [[0, 2, "who"]])
+SAID = ("Anna ran to Rome", "nothing", "Bo, too")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "structs"])
+@pytest.mark.parametrize("spell", [json.dumps, str])
+def test_spans_in_a_cell_are_those_of_json_lines(
+    suffix: str, spell: Callable[[object], str], tmp_path: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": SAID, "spans": list(map(spell, SPANS))})
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "structs":
+        path = tmp_path / "x.parquet"
+        keys = ("start", "end", "label")
+        frame["spans"] = [[dict(zip(keys, s, strict=True)) for s in spans] for spans in SPANS]
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if suffix == "tsv" else ",")
+    records: list[dict[str, object]] = [
+        {"text": text, "spans": spans} for text, spans in zip(SAID, SPANS, strict=True)
+    ]
+    lines = open_task(_lines(tmp_path / "y.jsonl", records))
+    task = open_task(path)
+    assert (task.kind, task.classes) == ("tagging", ("where", "who"))
+    assert list(task.examples.targets) == list(lines.examples.targets)
+    assert task.problems == ()
+
+
+def test_a_cell_that_spells_no_spans_is_a_bad_target_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    cells = ['"[[0, 4, ""who""]]"', '"[[0, 2, ""who""]]"', '"[[0, 2"', '"[__import__(""os"")]"', ""]
+    path.write_text("text,label\n" + "".join(f"Anna ran,{cell}\n" for cell in cells))
+    task = open_task(path)
+    assert task.kind == "tagging"
+    assert task.labelled.tolist() == [True, True, False, False, False]
+    bad = [p for p in task.problems if "can't be read as a list" in p.what]
+    assert [p.where for p in bad] == [("line 4", "line 5")]
+    words = tmp_path / "y.csv"
+    words.write_text("text,label\n" + "fine,[good]\nbad,[bad]\n")
+    assert open_task(words).classes == ("[bad]", "[good]")
 
 
 def test_unfolding_looks_through_corruptions() -> None:

@@ -19,9 +19,14 @@ _ALSO: Mapping[str, tuple[str, ...]] = {
         "message",
         "utterance",
         "title",
+        "tokens",
+        "words",
     ),
     "label": ("labels", "target", "class"),
 }
+# Names of labels beside tokens, and of spans beside a text.
+_TAGGED: Mapping[str, tuple[str, ...]] = dict.fromkeys(("tokens", "words"), ("tags", "ner_tags"))
+_SPANS = ("spans", "entities")
 # Names of the two texts of a pair; the second is one only beside the first.
 _PAIRS = (
     ("text", "text_b"),
@@ -81,6 +86,8 @@ def _usual(role: str, lowered: Mapping[str, str], found: Mapping[str, str]) -> t
     if role == "text_b":
         first = found.get("text", "").lower()
         return tuple(b for a, b in _PAIRS if a == first) if first else ()
+    if role == "label" and "text" in found:
+        return (role, *_ALSO[role], *_TAGGED.get(found["text"].lower(), ()), *_SPANS)
     return (role, *_ALSO.get(role, ()))
 
 

@@ -19,8 +19,9 @@ from retarget.core.errors import UnreadableInput
 from retarget.core.text import count, printable
 from retarget.tasks.modalities import Corrupted
 from retarget.tasks.readers import Asked, Rows
+from retarget.tasks.span_cells import spans_in_cells
 from retarget.tasks.tag_faults import TagFaults
-from retarget.tasks.tags import chunks, detect_scheme, on_words, plain_chunks, read_tag
+from retarget.tasks.tags import OUTSIDE, chunks, detect_scheme, on_words, plain_chunks, read_tag
 from retarget.tasks.targets import as_spans, is_missing, kind_of
 from retarget.tasks.task import Problem
 from retarget.tasks.texts import as_text, load_text
@@ -50,6 +51,9 @@ _TOLD: Mapping[Change, tuple[str, str]] = {
         "A word has one tag, so the longer one was kept, of two as long the earlier.",
     ),
 }
+
+
+_NUMBERED = "its tags are numbers without names: each labels one word, 0 too"
 
 
 @dataclass
@@ -85,18 +89,26 @@ def as_tagging(rows: Rows, asked: Asked) -> Rows:
     """Return rows of a tagging task with `Worded` texts and settled spans; others as they are.
 
     Rows are of tagging where that was asked for or a reader said so; else where labels are lists
-    of (start, end, label); else where every text is a list of tokens and every label, or at least
-    half of them, a list of as many tags. Lists of tokens become texts with a space between two.
+    of (start, end, label), also as JSON in a cell; else where every text is a list of tokens and
+    every label, or at least half of them, a list of as many tags. Tags may be whole numbers: each
+    is then the label of one word, 0 too; below 0, and where there is none, a word has no label.
+    Lists of tokens become texts with a space between two.
     """
     if dict(rows.modalities) != {"text": "text"}:
         return rows
     references = [_listed(reference) for reference in rows.inputs["text"]]
-    written = [_listed(label) for label in rows.labels]
+    written = spans_in_cells([_listed(label) for label in rows.labels])
+    numbered = any(map(_is_numbered, references, written))
+    written = [
+        _as_tags(one, label, numbered) for one, label in zip(references, written, strict=True)
+    ]
     kind = asked.kind or rows.kind
     if kind is None and not _are_tagged_tokens(references, written):
         kind = kind_of([label for label in written if not is_missing(label)])[0]
     if kind not in (None, "tagging"):
         return rows
+    if numbered:
+        rows = replace(rows, why="; ".join(filter(None, (rows.why, _NUMBERED))))
     if misfits := _misfits(references, written):
         rows = _without(rows, misfits, references, written)
         references = [one for i, one in enumerate(references) if i not in misfits]
@@ -193,6 +205,38 @@ def _settled(reference: Any, label: Any, name: str, changes: _Changes) -> Any:
 def _listed(value: Any) -> Any:
     """Return an array in a cell, as Parquet and frames hold lists, as a list."""
     return value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+
+
+def _is_numbered(reference: Any, label: Any) -> bool:
+    """Whether a label is as many whole numbers as there are tokens, or nothing at some."""
+    return (
+        _is_tokens(reference)
+        and isinstance(label, list)
+        and len(label) == len(reference)
+        and any(map(_is_whole, label))
+        and all(one is None or _is_whole(one) for one in label)
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _as_tags(reference: Any, label: Any, numbered: bool) -> Any:
+    """Return what stands beside tokens as tags, where it is a number, a name or nothing for each;
+    where tags are `numbered` also what is more or less than the tokens."""
+    if not _is_tokens(reference) or not isinstance(label, (list, tuple)):
+        return label
+    if len(label) != len(reference) and not numbered:
+        return label
+    if not all(one is None or isinstance(one, str) or _is_whole(one) for one in label):
+        return label
+    return [_tag(one) for one in label]
+
+
+def _tag(value: Any) -> str:
+    nothing = value is None or (not isinstance(value, str) and value < 0)
+    return OUTSIDE if nothing else str(value)
 
 
 def _is_tokens(reference: Any) -> bool:
