@@ -39,6 +39,12 @@ _FEWEST_UNITS, _FEWEST_LINES = 4, 3
 _ANCHORS = frozenset({*map(chr, range(32, 127)), *"\t\n\r、。，の的"})
 _STRANGE = frozenset({"Cc", "Cn", "Co", "Cs"})
 _CONTROLS = bytes(b for b in range(32) if b not in b"\t\n\f\r\x1b")
+# Signs by which encodings of seven bits go over to other letters.
+_SHIFTS = (
+    (b"\x1b$)C", "iso2022_kr"),
+    (b"\x1b$B", "iso2022_jp_2"),
+    (b"\x1b$@", "iso2022_jp_2"),
+)
 # Fewer bytes than these say too little of any encoding.
 _FEWEST_BYTES = 6
 # Encodings that texts are still kept in; among all that there are, few bytes look like any.
@@ -115,6 +121,9 @@ def decode(data: bytes, encoding: str | None = None, *, cut: bool = False) -> De
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text, _ = codecs.utf_8_decode(data, "strict", not cut)
+        shifts = (codec for sign, codec in _SHIFTS if sign in data and text.isascii())
+        if codec := next(shifts, None):
+            return _in_one(data, codec, "form")
         return Decoded(text, how="mark" if marked else "valid")
     except UnicodeDecodeError:
         return _not_utf8(data, marked)

@@ -126,4 +126,9 @@ def _not_read(data: Any) -> str:
         return f"{shown} is an archive. Unpack it and give the path of the folder."
     if suffix in _ARRAYS:
         return f"{shown} holds arrays. Load them in Python and give them to open_task()."
+    if suffix == ".json":
+        return (
+            f"{shown} is no export of Label Studio's. Write its examples one a line, such as"
+            ' {"text": "…", "label": "…"}, into a file that ends in .jsonl.'
+        )
     return f"{shown} is not data that can be read. Give the path of {wanted}."

@@ -259,7 +259,10 @@ def _by_reason(kind: Any, named: Sequence[tuple[str, str]], noun: str) -> list[P
 def _nothing_left(rows: Rows, problems: Sequence[Problem]) -> str:
     where = printable(rows.origin or rows.name)
     if not problems:
-        return f"{where} holds no examples. Point to a folder of pictures or texts, or to a table."
+        return (
+            f"{where} holds no examples: it is empty, or has nothing but a header. Point to a"
+            " folder of pictures or texts, or to a table with rows."
+        )
     return f"{where} holds no example that can be read. {problems[-1].what}"
 
 

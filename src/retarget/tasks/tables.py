@@ -89,7 +89,16 @@ def _decoded(data: bytes, path: Path, encoding: str | None, *, cut: bool = False
         raise DataError(
             f"{_shown(path)} is not text: it holds NUL bytes. Save the table as CSV in UTF-8."
         )
-    return decode(data, encoding, cut=cut)
+    decoded = decode(data, encoding, cut=cut)
+    return replace(decoded, text=_lines_apart(decoded.text))
+
+
+def _lines_apart(text: str) -> str:
+    """Return text with lines that end with "\\n", also where none did, and without the marks that
+    files leave inside when they are put together."""
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    return text.replace("\n\ufeff", "\n")
 
 
 def _csv(text: str, path: Path) -> Table:
@@ -99,16 +108,19 @@ def _csv(text: str, path: Path) -> Table:
     places: list[str] = []
     bad: list[str] = []
     holed: list[str] = []
+    swallowed = ""
     rows = _csv_rows(text, delimiter, path)
     next(rows)
-    for line, cells in rows:
+    for first, line, cells in rows:
         if not any(cells):
             continue
         # Spreadsheets leave empty cells behind the last column.
         while len(cells) > width and not cells[-1].strip():
             cells.pop()
         if len(cells) != width:
-            bad.append(f"line {line}")
+            if first < line:
+                swallowed = " Look for a quotation mark that is not closed."
+            bad.append(f"line {line}" if first == line else f"lines {first} to {line}")
             continue
         if any("\0" in cell for cell in cells):
             holed.append(f"line {line}")
@@ -118,7 +130,7 @@ def _csv(text: str, path: Path) -> Table:
             column.append(cell)
     repeated = frozenset(name for name in header if header.count(name) > 1)
     problems = (
-        *_bad_rows(path, bad, f"without the {count(width, 'cell')} of the header"),
+        *_bad_rows(path, bad, f"without the {count(width, 'cell')} of the header", swallowed),
         *_bad_rows(path, holed, "with NUL bytes"),
     )
     return Table(dict(zip(header, columns, strict=True)), places, problems, repeated)
@@ -131,22 +143,22 @@ def _header(text: str, path: Path) -> tuple[list[str], str]:
             f"{_shown(path)} is empty. It needs a header with a column named image or text."
         )
     tried = ("\t",) if path.suffix.lower() == ".tsv" else _DELIMITERS
-    headers = [(next(_csv_rows(text, delimiter, path))[1], delimiter) for delimiter in tried]
+    headers = [(next(_csv_rows(text, delimiter, path))[2], delimiter) for delimiter in tried]
     names, delimiter = max(headers, key=lambda found: len(found[0]))
     return [name.strip() for name in names], delimiter
 
 
-def _csv_rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Give (line, cells). The first is the header; the line is where the row ends."""
+def _csv_rows(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, int, list[str]]]:
+    """Give (line where a row begins, where it ends, cells). The first row is the header."""
     # The limit is the process's, so it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     ended = 0
     try:
         for cells in rows:
-            ended = rows.line_num
+            begun, ended = ended + 1, rows.line_num
             if cells:
-                yield ended, cells
+                yield begun, ended, cells
     except csv.Error as error:
         if "field limit" in str(error):
             raise DataError(
@@ -174,9 +186,21 @@ def _json_lines(text: str, path: Path) -> Table:
             places.append(f"line {line}")
         else:
             bad.append(f"line {line}")
+    if not records:
+        raise DataError(_no_records(text, path))
     names = dict.fromkeys(name for record in records for name in record)
     columns = {name: [record.get(name) for record in records] for name in names}
     return Table(columns, places, _bad_rows(path, bad, "that hold no JSON object"))
+
+
+def _no_records(text: str, path: Path) -> str:
+    """Return what is wrong with a file of which no line is a JSON object."""
+    wanted = 'Every line is one example, such as {"text": "…", "label": "…"}'
+    if not text.strip():
+        return f"{_shown(path)} is empty. {wanted}."
+    if text.lstrip()[0] == "[":
+        return f"{_shown(path)} holds a JSON list. {wanted}: write its objects one a line."
+    return f"No line of {_shown(path)} is a JSON object that can be read. {wanted}."
 
 
 def _record(line: str) -> dict[str, Any] | None:
@@ -205,11 +229,11 @@ def _parquet(path: Path) -> Table:
     return Table(columns, [f"row {i}" for i in range(table.num_rows)], (), repeated)
 
 
-def _bad_rows(path: Path, bad: Sequence[str], what: str) -> tuple[Problem, ...]:
+def _bad_rows(path: Path, bad: Sequence[str], what: str, advice: str = "") -> tuple[Problem, ...]:
     if not bad:
         return ()
     first = listed(bad, _MOST_SHOWN)
-    sentence = f"{count(len(bad), 'line')} of {_shown(path)} {what} ({first}), left out."
+    sentence = f"{count(len(bad), 'line')} of {_shown(path)} {what} ({first}), left out.{advice}"
     return (Problem("bad-row", tuple(bad), sentence, left_out=True),)
 
 

@@ -96,7 +96,7 @@ def as_tagging(rows: Rows, asked: Asked) -> Rows:
     """
     if dict(rows.modalities) != {"text": "text"}:
         return rows
-    references = [_listed(reference) for reference in rows.inputs["text"]]
+    references = [_tokens(_listed(reference)) for reference in rows.inputs["text"]]
     written = spans_in_cells([_listed(label) for label in rows.labels])
     numbered = any(map(_is_numbered, references, written))
     written = [
@@ -205,6 +205,14 @@ def _settled(reference: Any, label: Any, name: str, changes: _Changes) -> Any:
 def _listed(value: Any) -> Any:
     """Return an array in a cell, as Parquet and frames hold lists, as a list."""
     return value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+
+
+def _tokens(reference: Any) -> Any:
+    """Return a list of tokens with numbers among them as text, and nothing as an empty token."""
+    if not isinstance(reference, list) or not any(isinstance(one, str) for one in reference):
+        return reference
+    tokens = [as_text(one) for one in reference]
+    return tokens if _is_tokens(tokens) else reference
 
 
 def _is_numbered(reference: Any, label: Any) -> bool:

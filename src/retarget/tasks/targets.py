@@ -233,14 +233,21 @@ def as_spans(value: Any) -> tuple[Span, ...] | None:
         if not isinstance(item, (list, tuple)) or len(item) != 3:
             return None
         start, end, label = item
-        whole = all(
-            isinstance(number, (int, np.integer)) and not isinstance(number, bool)
-            for number in (start, end)
-        )
-        if not whole or not isinstance(label, str) or not class_name(label):
+        if (
+            not (_is_whole(start) and _is_whole(end))
+            or not isinstance(label, str)
+            or not class_name(label)
+        ):
             return None
         spans.append(Span(int(start), int(end), class_name(label)))
     return tuple(sorted(spans))
+
+
+def _is_whole(number: Any) -> bool:
+    """Whether a number is whole; frames with gaps write whole ones with a fraction of 0."""
+    if isinstance(number, (float, np.floating)):
+        return float(number).is_integer()
+    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def _is_list(value: Any) -> bool:
