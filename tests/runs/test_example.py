@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retarget.core.types import FloatArray
-from retarget.runs.export import _EXAMPLE
+from retarget.sources.picture_intake import EXAMPLE
 from retarget.sources.recipe import Recipe
 from retarget.tasks.modalities import load
 
@@ -18,7 +18,7 @@ from retarget.tasks.modalities import load
 def example_prepares(path: Path, recipe: Recipe) -> FloatArray:
     """Return what the example's own code makes of a file, by the recipe as its card holds it."""
     names: dict[str, object] = {}
-    exec(_EXAMPLE.partition("\ncard = ")[0], names)
+    exec(EXAMPLE.partition("\ncard = ")[0], names)
     return names["prepare"](path, json.loads(json.dumps(recipe.record())))  # type: ignore[operator]
 
 

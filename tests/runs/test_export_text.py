@@ -17,7 +17,7 @@ from retarget.core.types import Kind, Pooling
 from retarget.evaluation.decoding import allowed, decode
 from retarget.methods.model import TransferModel
 from retarget.runs.export import export_onnx
-from retarget.runs.export_text import model_says
+from retarget.runs.exported import model_says
 from retarget.sources.registry import resolve
 from retarget.tasks.tags import to_spans
 from retarget.tasks.words import worded

@@ -76,7 +76,7 @@ def test_the_graph_predicts_as_the_model(kind: Kind, methods: list[Method]) -> N
     layers = {"a": batch[:, :5], "b": batch[:, 5:] * 2.0}
     expected = model.predict([layers.__getitem__])
     graph = export_graph(
-        WholeModel([Cut()], model).eval(), torch.from_numpy(batch), output="output"
+        WholeModel([Cut()], model, [0]).eval(), torch.from_numpy(batch), output="output"
     )
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"input": batch})
@@ -87,7 +87,7 @@ def test_prototypes_are_exported_too() -> None:
     model = model_of("classification", [Prototype()])
     batch = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
     with torch.inference_mode():
-        found = WholeModel([Cut()], model).eval()(torch.from_numpy(batch)).numpy()
+        found = WholeModel([Cut()], model, [0]).eval()(torch.from_numpy(batch)).numpy()
     layers = {"a": batch[:, :5], "b": batch[:, 5:] * 2.0}
     np.testing.assert_allclose(found, model.predict([layers.__getitem__]), atol=1e-5)
 

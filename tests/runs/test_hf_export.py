@@ -21,7 +21,7 @@ from retarget.methods.lora import Lora
 from retarget.methods.model import TransferModel
 from retarget.methods.tuning import Subject, Tuned, Tuning
 from retarget.runs.export import export_model
-from retarget.runs.export_text import model_says
+from retarget.runs.exported import model_says
 from retarget.runs.hf_export import export_huggingface
 from retarget.sources.registry import resolve
 from retarget.sources.source import Source

@@ -1,27 +1,35 @@
 """Export: encoder and heads as one ONNX graph that runs with onnxruntime alone."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from retarget.core.errors import UsageError
 from retarget.core.paths import written_whole
-from retarget.core.types import ExportFormat, Modality
-from retarget.features.onnx_graphs import input_name
-from retarget.methods.model import TransferModel
-from retarget.runs.exported import CARD, EXAMPLE, GRAPH, Exported, checked
+from retarget.core.types import ExportFormat, FloatArray, IntArray
+from retarget.features.onnx_graphs import check_graph, export_graph
+from retarget.methods.chain import log_marginals
+from retarget.methods.crf import CrfHead
+from retarget.methods.model import TransferModel, combine
+from retarget.runs.example_tags import tagging
+from retarget.runs.exported import (
+    CARD,
+    EXAMPLE,
+    GRAPH,
+    Exported,
+    checked,
+    difference_of,
+    model_says,
+    rows_of,
+    tried,
+)
+from retarget.runs.graph import FedModel, WholeModel
+from retarget.sources.encoder import Encoder
+from retarget.sources.intake import Intake
 from retarget.sources.source import Source
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from retarget.sources.encoder import Encoder
-
-# Pictures of noise exercise every path of the graph; nothing of the user's is needed.
-CHECKED = 8
 
 
 def export_model(
@@ -38,140 +46,115 @@ def export_model(
 
 
 def export_onnx(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:
-    """Write `model.onnx`, `model.json` (preprocessing, classes) and a runnable `example.py`.
+    """Write `model.onnx`, `model.json` (how to read, classes), a runnable `example.py`, and what
+    the encoders want beside these, such as their tokenizers, into `folder`.
+
+    The graph maps what the encoders' `Intake` says to what `WholeModel` gives.
 
     Raises:
         StoreError: the graph does not agree with the model to 1e-4.
     """
-    return _EXPORTS.get(sources[0].facts.modality, export_prepared)(model, sources, folder)
-
-
-def _export_text(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:
-    from retarget.runs.export_text import export_text
-
-    return export_text(model, sources, folder)
-
-
-# Whose graphs don't read what encoders prepare as it is.
-_EXPORTS: dict[Modality, Callable[[TransferModel, Sequence[Source], Path], Exported]] = {
-    "text": _export_text
-}
-
-
-def export_prepared(model: TransferModel, sources: Sequence[Source], folder: Path) -> Exported:
-    """Write the graph of encoders whose inputs are all of one shape, such as pictures.
-
-    It maps prepared inputs, one for each preprocessing that its encoders have, to probabilities
-    or values. It is run beside the model on random inputs before it is kept.
-
-    Raises:
-        StoreError: the graph does not agree with the model to 1e-4.
-    """
-    import torch
-
-    from retarget.features.onnx_graphs import check_graph, export_graph
-    from retarget.runs.graph import WholeModel
-
     encoders = [source.load() for source in sources]
-    whole = WholeModel(encoders, model).eval()
-    generator = torch.Generator().manual_seed(0)
-    owners = [encoders[whole.inputs.index(i)] for i in range(max(whole.inputs) + 1)]
-    batches = [torch.randn((CHECKED, *e.input_shape), generator=generator) for e in owners]
-    folder.mkdir(parents=True, exist_ok=True)
-    graph = export_graph(whole, *batches, output="output")
-    check_graph(graph)
-    difference = _difference(model, encoders, [batches[i] for i in whole.inputs], graph, batches)
+    intake = encoders[0].intake(encoders, model.pooling)
+    whole = WholeModel(encoders, model, intake.numbers).eval()
+    raws = tried(model, intake.tried)
+    graph = _graph(whole, intake, raws)
+    difference = max(_differences(model, encoders, intake, graph, raws))
     checked(difference, model)
+    folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / GRAPH) as part:
         part.write_bytes(graph)
-    _write_card(model, owners, difference, folder)
+    files = {**intake.files, **_described(model, whole, intake, difference)}
+    for name, text in files.items():
+        with written_whole(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
     return Exported(
         folder,
         difference,
-        files=(GRAPH, CARD, EXAMPLE),
-        compared=f"{CHECKED} inputs of noise",
-        usage=f"python {folder / EXAMPLE} PICTURE",
+        files=(GRAPH, *files),
+        compared=intake.compared,
+        usage=f"python {folder / EXAMPLE} {intake.raw}",
     )
 
 
-def _difference(
+def _graph(whole: WholeModel, intake: Intake, raws: Sequence[Any]) -> bytes:
+    axes = {entry.name: entry.free() for entries in intake.entries for entry in entries}
+    first = intake.entries[0][0].free()
+    axes["output"] = {place: first[place] for place in (range(2) if whole.of_words else range(1))}
+    batches = intake.fed(raws[:2]).values()
+    graph = export_graph(FedModel(whole, intake).eval(), *batches, output="output", axes=axes)
+    check_graph(graph)
+    return graph
+
+
+def _differences(
     model: TransferModel,
-    encoders: "Sequence[Encoder]",
-    fed: "Sequence[Tensor]",
+    encoders: Sequence[Encoder],
+    intake: Intake,
     graph: bytes,
-    batches: "Sequence[Tensor]",
-) -> float:
+    raws: Sequence[Any],
+) -> Iterator[float]:
+    """Yield the largest difference, between graph and model, of each raw input alone and of all of
+    them in one batch."""
     import onnxruntime
-    import torch
 
-    with torch.inference_mode():
-        layers = [
-            {k: v.numpy() for k, v in encoder.pooled(batch, model.pooling).items()}
-            for encoder, batch in zip(encoders, fed, strict=True)
-        ]
-    ours = model.predict([found.__getitem__ for found in layers])
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    theirs = session.run(None, {input_name(i): b.numpy() for i, b in enumerate(batches)})[0]
-    scale = max(1.0, float(np.abs(ours).max()))
-    return float(np.abs(theirs.reshape(ours.shape) - ours).max()) / scale
+    for some in (*([raw] for raw in raws), raws):
+        fed = {name: part.numpy() for name, part in intake.fed(some).items()}
+        (output,) = session.run(None, fed)
+        ours, owners = model_says(model, encoders, some)
+        theirs = rows_of(model, output, some)
+        yield difference_of(ours, _joined(model, theirs, owners))
 
 
-def _write_card(
-    model: TransferModel, owners: "Sequence[Encoder]", difference: float, folder: Path
-) -> None:
-    card = {
+def _joined(model: TransferModel, found: FloatArray, owners: IntArray | None) -> FloatArray:
+    """Return what a graph gives as predictions: where there are chains, (n, M, K) of members."""
+    if owners is None or not any(isinstance(m.head, CrfHead) for m in model.members):
+        return found
+    outputs = [
+        log_marginals(found[:, i].astype(np.float64), owners, m.head.chain) / m.temperature
+        if isinstance(m.head, CrfHead)
+        else found[:, i]
+        for i, m in enumerate(model.members)
+    ]
+    return combine(model.kind, outputs, model.temperature, [m.weight for m in model.members])
+
+
+def _described(
+    model: TransferModel, whole: WholeModel, intake: Intake, difference: float
+) -> dict[str, str]:
+    """Return the files that say how the graph is used."""
+    card = _card(model, whole, intake, difference)
+    return {
+        CARD: json.dumps(card, indent=1, ensure_ascii=False),
+        EXAMPLE: intake.example(tagging() if whole.of_words else ""),
+    }
+
+
+def _card(
+    model: TransferModel, whole: WholeModel, intake: Intake, difference: float
+) -> dict[str, Any]:
+    meaning = "values" if model.kind == "regression" else "probabilities"
+    apart = _members(model, whole) if whole.apart else {}
+    return {
         "kind": model.kind,
         "classes": list(model.classes),
         "sources": list(model.sources),
-        "inputs": [
-            {
-                "name": input_name(i),
-                "shape": ["batch", *encoder.input_shape],
-                "type": "float32",
-                "preprocessing": dict(encoder.preprocessing()),
-            }
-            for i, encoder in enumerate(owners)
-        ],
-        "output": {
-            "name": "output",
-            "meaning": "values" if model.kind == "regression" else "probabilities",
-        },
+        **intake.card,
+        "inputs": [entry.record() for entries in intake.entries for entry in entries],
+        "output": {"name": "output", "meaning": "scores" if apart else meaning},
+        **apart,
         "difference": difference,
     }
-    with written_whole(folder / CARD) as part:
-        part.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
-    with written_whole(folder / EXAMPLE) as part:
-        part.write_text(_EXAMPLE, encoding="utf-8")
 
 
-_EXAMPLE = '''"""Predict: python example.py PICTURE ... Needs onnxruntime, pillow and numpy."""
-import json, sys
-from pathlib import Path
-import numpy as np, onnxruntime
-from PIL import Image, ImageOps
-
-def prepare(path, recipe):
-    (H, W), (th, tw), crop = recipe["size"], recipe["resize"]["to"], recipe["crop"]
-    image = ImageOps.exif_transpose(Image.open(path))
-    assert image.mode[0] not in "IF", f"{path} has more than 8 bits a channel: convert it first"
-    white = Image.new("RGBA", image.size, "white")
-    image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    (w, h), how = image.size, recipe["resize"]["how"]
-    if how == "shorter":
-        th, tw = [int(th * side / min(h, w)) for side in (h, w)]
-    elif how != "exact":
-        ratio = (min if how == "cover" else max)(h / th, w / tw)
-        th, tw = [max(1, round(side / ratio)) for side in (h, w)]
-    image = image.resize((tw, th), Image.Resampling[recipe["interpolation"].upper()])
-    half = [round if crop["offset"] == "round" and a > b else int for a, b in ((tw, W), (th, H))]
-    framed = Image.new("RGB", (W, H), tuple(crop["fill"]))  # pasted in the middle: cut or padded
-    framed.paste(image, (half[0]((W - tw) / 2), half[1]((H - th) / 2)))
-    pixels = (np.float32(framed) / 255 - np.float32(recipe["mean"])) / np.float32(recipe["std"])
-    return pixels.transpose(2, 0, 1)
-
-card = json.loads(Path(__file__).with_name("model.json").read_text(encoding="utf-8"))
-session = onnxruntime.InferenceSession(Path(__file__).with_name("model.onnx"))
-for path in sys.argv[1:]:
-    fed = {i["name"]: prepare(path, i["preprocessing"])[None] for i in card["inputs"]}
-    print(path, dict(zip(card["classes"], session.run(None, fed)[0][0].round(4).tolist())))
-'''
+def _members(model: TransferModel, whole: WholeModel) -> dict[str, Any]:
+    """Return what makes probabilities of the members' outputs, where some are chains."""
+    told = []
+    for member, share in zip(model.members, whole.shares, strict=True):
+        head, chain = member.head, None
+        if isinstance(head, CrfHead):
+            names = ("transitions", "start", "end")
+            chain = {name: head.arrays()[name].tolist() for name in names}
+        told.append({"share": share, "temperature": member.temperature, "chain": chain})
+    return {"members": told, "temperature": model.temperature}

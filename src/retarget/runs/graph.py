@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from retarget.methods.heads import KnnHead, LinearHead
 from retarget.methods.model import Member, TransferModel
 from retarget.methods.neighbours import PRIOR_VOTES, TEMPERATURE, prior_shares
 from retarget.sources.encoder import Encoder
+from retarget.sources.intake import Intake
 
 SMALLEST = 1e-30
 
@@ -24,33 +26,34 @@ class WholeModel(nn.Module):
     sums over. Where a head is a chain the outputs of all members are given as they are:
     (b, T, M, K), of chains the emissions, of others the outputs at the member's temperature.
 
-    Encoders with the same preprocessing share an input: `inputs` numbers that of each.
+    `inputs` numbers the batch that each encoder reads (see `Intake`).
     """
 
     def __init__(
         self,
         encoders: Sequence[Encoder],
         model: TransferModel,
-        inputs: Sequence[int] | None = None,
+        inputs: Sequence[int],
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)
-        self.inputs = shared_inputs(encoders) if inputs is None else tuple(inputs)
+        self.inputs = tuple(inputs)
         self.apart = any(isinstance(m.head, CrfHead) for m in model.members)
         self.pooling = model.pooling
         self.kind: Kind = model.kind
+        self.of_words = model.kind == "tagging"
         self.temperature = model.temperature
         self.members = nn.ModuleList([MemberModule(m) for m in model.members])
         total = sum(m.weight for m in model.members)
         self.shares = [m.weight / total for m in model.members]
 
     def forward(self, *batches: Tensor) -> Tensor:
-        """Map prepared inputs, one for each preprocessing, to predictions."""
+        """Map prepared inputs, one for each batch that encoders share, to predictions."""
         layers = [
             encoder.pooled(batches[number], self.pooling)  # type: ignore[operator]  # nn.ModuleList forgets types
             for encoder, number in zip(self.encoders, self.inputs, strict=True)
         ]
-        if self.kind != "tagging":
+        if not self.of_words:
             return self._combined(layers)
         examples, places = next(iter(layers[0].values())).shape[:2]
         rows = [{name: words.flatten(0, 1) for name, words in found.items()} for found in layers]
@@ -72,11 +75,18 @@ class WholeModel(nn.Module):
         return torch.stack([s * e for s, e in zip(self.shares, each, strict=True)]).sum(dim=0)
 
 
-def shared_inputs(encoders: Sequence[Encoder]) -> tuple[int, ...]:
-    """Return the number of the input of each encoder: equal where they prepare it alike."""
-    told = [(dict(e.preprocessing()), e.input_shape) for e in encoders]
-    different = [t for i, t in enumerate(told) if t not in told[:i]]
-    return tuple(different.index(t) for t in told)
+class FedModel(nn.Module):
+    """A `WholeModel` that reads what an `Intake` says, a tensor for each entry."""
+
+    def __init__(self, whole: WholeModel, intake: Intake) -> None:
+        super().__init__()
+        self.whole, self.intake = whole, intake
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Map entries, those of one batch together, to predictions."""
+        left = iter(parts)
+        groups = [list(islice(left, len(entries))) for entries in self.intake.entries]
+        return self.whole(*map(self.intake.joined, groups))  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
 
 
 class MemberModule(nn.Module):

@@ -22,12 +22,12 @@ from retarget.core.paths import umask
 from retarget.core.types import BoolArray, FloatArray
 from retarget.methods.heads import LinearHead
 from retarget.methods.model import Member, TransferModel
-from retarget.runs.export_text import PAIR, TRIED, difference_of, model_says
-from retarget.runs.exported import Exported, checked
+from retarget.runs.exported import Exported, checked, difference_of, model_says
 from retarget.sources.hf_encoder import quiet
 from retarget.sources.hf_text import HfText
 from retarget.sources.source import Source
 from retarget.sources.taps import LAST
+from retarget.sources.text_intake import PAIR, TRIED
 from retarget.tasks.words import Worded, worded
 
 Bend = Literal["tanh", "straight above"]

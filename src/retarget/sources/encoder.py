@@ -3,13 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from retarget.core.types import Pooling
+
+if TYPE_CHECKING:
+    from retarget.sources.intake import Intake
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,13 @@ class Encoder(nn.Module, ABC):
         """Return, JSON-able, what `prepare` does, for people and for exported models: for images
         `size` [h, w], `resize`, `crop`, `interpolation`, `mean` and `std` (of 0 to 1)."""
         return {}
+
+    def intake(self, encoders: "Sequence[Encoder]", pooling: Pooling) -> "Intake":
+        """Return what a graph of `encoders`, of which this is the first, takes in where it runs
+        by itself, and how raw inputs become that. Raises `SourceError` where no graph can."""
+        from retarget.sources.picture_intake import PictureIntake
+
+        return PictureIntake(encoders)
 
 
 def pool(tokens: Tensor, prefix: int, pooling: Pooling) -> Tensor:

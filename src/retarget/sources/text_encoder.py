@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from retarget.sources.encoder import Encoder, Layer, Split
 from retarget.sources.taps import LAST
 from retarget.sources.tokenizing import Tokenizes
 from retarget.sources.windows import COUNTS, FILLER, ID, TYPE, WORD, filled, laid_out, padded_length
+
+if TYPE_CHECKING:
+    from retarget.sources.intake import Intake
 
 FINAL, FIRST = "final", "first"  # states that are no layer of their own
 # Tokens in a batch: 512, which more don't make quicker on a CPU, or 8,192 where 64 examples are
@@ -195,6 +198,12 @@ class TextEncoder(Encoder):
     def split_at(self, layer: str) -> Split:
         """Raise `SourceError`: texts have no activations of one shape."""
         raise SourceError("Texts differ in length, so nothing of them is cached in between.")
+
+    def intake(self, encoders: Sequence[Encoder], pooling: Pooling) -> "Intake":
+        """Return what a graph of `encoders` takes in: pieces of texts by their numbers."""
+        from retarget.sources.text_intake import TextIntake
+
+        return TextIntake(encoders, pooling)
 
 
 def _width(batch: Tensor, length: int) -> Any:
