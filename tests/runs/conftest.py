@@ -59,6 +59,21 @@ def _configuration(kind: str, rows: int) -> object:
         return t.GPT2Config(vocab_size=rows, n_embd=16, n_layer=2, n_head=2, n_positions=40)
     if kind == "electra":
         return t.ElectraConfig(embedding_size=16, **wide, **small)
+    if kind == "modernbert":
+        return t.ModernBertConfig(
+            **wide, **small, pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2,
+            sep_token_id=3,
+        )  # fmt: skip
+    if kind == "eurobert":
+        return t.EuroBertConfig(
+            **wide, **small, num_key_value_heads=2, head_dim=8, pad_token_id=0, bos_token_id=2,
+            eos_token_id=3, mask_token_id=4,
+        )  # fmt: skip
+    if kind == "mpnet":
+        return t.MPNetConfig(
+            **{**wide, "max_position_embeddings": 41}, **small, pad_token_id=0, bos_token_id=2,
+            eos_token_id=3,
+        )  # fmt: skip
     return t.BertConfig(**wide, **small)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from retarget.core.types import Pooling
 
 if TYPE_CHECKING:
+    from retarget.sources.hub_folder import HubFolder
     from retarget.sources.intake import Intake
 
 
@@ -177,6 +178,11 @@ class Encoder(nn.Module, ABC):
         from retarget.sources.picture_intake import PictureIntake
 
         return PictureIntake(encoders)
+
+    def hub_folder(self, pooling: Pooling) -> "HubFolder | None":
+        """Return what this encoder with one linear head is as a folder that transformers'
+        pipelines open, `None` for nothing. Raises `UsageError` where no head would do."""
+        return None
 
 
 def pool(tokens: Tensor, prefix: int, pooling: Pooling) -> Tensor:

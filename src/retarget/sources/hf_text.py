@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from retarget.core.errors import SourceError
+from retarget.core.types import Pooling
 from retarget.sources.blueprint import Blueprint
 from retarget.sources.dense import PREFIX, DenseShape, apart, dense_layers
 from retarget.sources.hf_encoder import filled_model
@@ -18,6 +19,9 @@ from retarget.sources.text_encoder import FINAL, FIRST, TextEncoder, layers_of, 
 from retarget.sources.text_pooling import NAMED
 from retarget.sources.tokenizing import TextTokenizer
 from retarget.sources.tracing import FAILURES
+
+if TYPE_CHECKING:
+    from retarget.sources.hub_folder import HubFolder
 
 MOST_PLACES = 8192
 
@@ -214,6 +218,12 @@ class HfText(TextEncoder):
             "pooling": "+".join(self.pooling),
             "normalize": self.reading.normalize,
         }
+
+    def hub_folder(self, pooling: Pooling) -> "HubFolder | None":
+        """Return the folder of a text, or of words, with transformers' own classes."""
+        from retarget.sources.hf_folder import text_folder
+
+        return text_folder(self, pooling)
 
 
 @contextmanager
