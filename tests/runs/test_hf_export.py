@@ -4,19 +4,21 @@ import json
 import runpy
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import transformers
 
-from retarget.core.errors import UsageError
+from retarget.core.errors import StoreError, UsageError
 from retarget.core.hashing import hash_bytes
 from retarget.core.types import ExportFormat, Kind, Pooling
 from retarget.features.views import Inputs
 from retarget.methods.base import Labels
 from retarget.methods.contrastive import Contrastive
 from retarget.methods.finetune import BitFit, FineTune
+from retarget.methods.heads import LinearHead
 from retarget.methods.lora import Lora
 from retarget.methods.model import TransferModel
 from retarget.methods.tuning import Subject, Tuned, Tuning
@@ -25,6 +27,7 @@ from retarget.runs.exported import model_says
 from retarget.runs.hf_export import export_huggingface
 from retarget.sources.registry import resolve
 from retarget.sources.source import Source
+from retarget.sources.text_intake import TRIED
 from retarget.tasks.words import worded
 
 Models = Callable[..., TransferModel]
@@ -216,6 +219,26 @@ def test_what_no_class_can_say_is_refused(
     with pytest.raises(UsageError, match=why) as told:
         export_huggingface(model, [source], tmp_path / "out")
     assert "--method probe --layer hidden_states.2 --pooling cls" in str(told.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["onnx", "huggingface"])
+def test_a_head_steeper_than_float32_is_refused_with_the_reason(
+    text_folder: Callable[..., str], heads_on: Models, tmp_path: Path, format: ExportFormat
+) -> None:
+    source = resolve(text_folder("bert"))
+    encoder = source.load()
+    model = heads_on("classification", "cls", [encoder], [(0, ("hidden_states.2",), "a")])
+    batch = encoder.collate([encoder.prepare(raw) for raw in TRIED[:1]])
+    (member,) = model.members
+    # Of the first of the texts that are tried the head is in doubt, and steep.
+    centre = encoder.pooled(batch, "cls")["hidden_states.2"][0].detach().numpy()
+    head = LinearHead(member.head.arrays()["weight"], np.zeros(3))
+    scale = replace(member.scale, centre=centre)
+    steep = replace(member, scale=scale, head=head, temperature=1e-5)
+    with pytest.raises(StoreError, match=r"the model's head is steep.*another --layer") as told:
+        export_model(replace(model, members=(steep,)), [source], tmp_path / "out", format)
+    assert "report" not in str(told.value)
     assert not (tmp_path / "out").exists()
 
 

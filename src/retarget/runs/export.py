@@ -60,7 +60,7 @@ def export_onnx(model: TransferModel, sources: Sequence[Source], folder: Path) -
     raws = tried(model, intake.tried)
     graph = _graph(whole, intake, raws)
     difference = max(_differences(model, encoders, intake, graph, raws))
-    checked(difference, model)
+    checked(difference, model, encoders, raws)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / GRAPH) as part:
         part.write_bytes(graph)

@@ -39,7 +39,7 @@ def export_huggingface(model: TransferModel, sources: Sequence[Source], folder: 
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as stage, quiet():
         written.write(linear(model, member), Path(stage))
         difference, compared = _compared(model, encoder, written, Path(stage), raws)
-        checked(difference, model)
+        checked(difference, model, [encoder], raws)
         folder.mkdir(exist_ok=True)
         files = sorted(path.name for path in Path(stage).iterdir())
         for name in files:
