@@ -1,17 +1,35 @@
 """The rooms are in order, and coming in costs next to nothing."""
 
+import ast
 import importlib.util
 import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from retarget.core.types import Modality
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 0.4
 HEAVY = ("torch", "timm", "transformers", "sklearn", "pandas", "scipy", "onnxruntime", "pyarrow")
+
+MODALITIES = get_args(Modality)
+# These may know what an input is; `core/types.py` lists what there is, `cli/demo.py` two demos.
+MAY_ASK = ("tasks/", "sources/", "reports/", "core/types.py", "cli/demo.py")
+# Files of a room that are about one modality.
+OF_ONE = {
+    "sources": {
+        *("text_intake", "text_example", "text_encoder", "text_folder", "text_pooling"),
+        *("hf_text", "hf_folder", "hf_heads", "static_encoder", "tokenizing", "windows"),
+        *("picture_intake", "pixel_encoder", "recipe"),
+    },
+    "tasks": {"texts", "images", "pictures"},
+}
 
 needs_command_line = pytest.mark.skipif(
     importlib.util.find_spec("retarget.cli") is None, reason="there is no command line yet"
@@ -60,6 +78,46 @@ def test_a_room_imports_only_from_rooms_below_it() -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def asks(code: str) -> Iterator[str]:
+    """Give where code names a modality, or imports what is of one alone."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and node.value in MODALITIES:
+            yield f"line {node.lineno}: {node.value!r}"
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [one.name for one in node.names]
+            module = getattr(node, "module", None)
+            for path in [f"{module}.{name}" for name in names] if module else names:
+                parts = path.split(".")
+                room = parts[1] if parts[0] == "retarget" and len(parts) > 2 else ""
+                if parts[0] in ("PIL", "tokenizers") or set(parts[2:]) & OF_ONE.get(room, set()):
+                    yield f"line {node.lineno}: import of {path}"
+
+
+def test_no_room_but_three_asks_what_an_input_is() -> None:
+    package = ROOT / "src" / "retarget"
+    found = [
+        f"{name}, {where}"
+        for path in sorted(package.rglob("*.py"))
+        if not (name := path.relative_to(package).as_posix()).startswith(MAY_ASK)
+        for where in asks(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'EXPORTS = {"text": 1}',
+        'facts.modality == "image"',
+        "from retarget.sources.text_encoder import TextEncoder",
+        "from retarget.tasks import images",
+        "from PIL import Image",
+    ],
+)
+def test_asking_would_be_noticed(code: str) -> None:
+    assert list(asks(code))
 
 
 def test_importing_costs_less_than_400_ms() -> None:

@@ -24,8 +24,8 @@ from retarget.selection.candidates import candidates, methods_for
 from retarget.selection.select import attempt, refit
 from retarget.selection.trials import Evidence
 from retarget.sources.registry import resolve
-from retarget.tasks.memory import names_of
-from retarget.tasks.readers import Asked, Rows
+from retarget.tasks.memory import names_of, rows_to_tag
+from retarget.tasks.readers import Asked
 from retarget.tasks.rows import build_task
 from retarget.tasks.splits import assign_folds
 from retarget.tasks.tags import Scheme, detect_scheme, to_tags
@@ -223,15 +223,7 @@ def _task(texts: Sequence[Any], targets: Sequence[Any]) -> Task:
             raise ValueError(f"Row {i} has {len(text)} tokens and {len(target)} tags.")
         if tags and not _is_tokens(text):
             raise ValueError(f"Row {i} is a text with tags. Give its spans, or tokens.")
-    rows = Rows(
-        name="what was given",
-        names=names_of(texts),
-        inputs={"text": list(texts)},
-        modalities={"text": "text"},
-        labels=list(targets),
-        kind="tagging",
-    )
-    task = build_task(rows, Asked(kind="tagging"))
+    task = build_task(rows_to_tag(texts, targets), Asked(kind="tagging"))
     if bad := [p.what for p in task.problems if p.what.endswith("unlabelled.")]:
         raise ValueError(" ".join(bad))
     return task

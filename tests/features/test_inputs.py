@@ -19,7 +19,7 @@ def test_rows_are_those_of_the_encoder_and_the_rest_is_named(
     gone = tmp_path / "gone.png"
     given = [pictures[0], gone, *pictures[1:3], "", *pictures[3:]]
     source = tiny.TinySource()
-    read = input_features(listed(given), source, "mean", "eager", "cpu")
+    read = input_features(listed(given, "image"), source, "mean", "eager", "cpu")
     assert read.rows.tolist() == [0, 2, 3, 5, 6]
     assert sorted(read.lost) == [1, 4]
     assert f"{gone} is not there" in read.told()
@@ -56,16 +56,17 @@ def test_whole_insists_on_every_input(tiny: ModuleType) -> None:
 @pytest.mark.parametrize("nothing", [[], (), np.empty((0, 4, 4, 3), np.uint8)])
 def test_an_empty_list_is_refused(nothing: Any) -> None:
     with pytest.raises(DataError, match="empty"):
-        listed(nothing)
+        listed(nothing, "image")
 
 
 @pytest.mark.parametrize("single", ["a.png", b"\x89PNG", Path("a.png"), 3, None])
 def test_a_single_input_is_refused(single: Any) -> None:
     with pytest.raises(DataError, match=f"One {type(single).__name__} was given"):
-        listed(single)
+        listed(single, "image")
 
 
 def test_a_column_is_a_list_and_small_pictures_are_none() -> None:
     names = np.array([["a.png"], ["b.png"]])
-    assert listed(names) == listed(names.astype(object)) == [Path("a.png"), Path("b.png")]
-    assert [row.shape for row in listed(np.zeros((2, 1), np.uint8))] == [(1,), (1,)]
+    paths = [Path("a.png"), Path("b.png")]
+    assert listed(names, "image") == listed(names.astype(object), "image") == paths
+    assert [row.shape for row in listed(np.zeros((2, 1), np.uint8), "image")] == [(1,), (1,)]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from retarget.core.errors import DataError, UnreadableInput
-from retarget.features.views import Inputs, Views, drawn_view, memory_bytes, view_random
+from retarget.features.views import Inputs, Views, drawn_view, view_random
 from retarget.tasks import modalities
+from retarget.tasks.held import memory_bytes
 
 ORDER = [np.array([3, 0, 5]), np.array([1]), np.array([4, 2])]
 

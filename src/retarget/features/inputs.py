@@ -93,7 +93,7 @@ def input_features(
     return InputFeatures(table, source.fingerprint, rows, ids[rows], lost)
 
 
-def listed(inputs: Any, modality: Modality = "image") -> list[Any]:
+def listed(inputs: Any, modality: Modality) -> list[Any]:
     """Return what a modality's loader reads, from a list, an array, or columns of a data frame.
 
     Raises:

@@ -1,7 +1,6 @@
 """Inputs for training: read again and again, as they are or changed at random."""
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from retarget.core.errors import DataError, UnreadableInput
 from retarget.core.hashing import hash_bytes
@@ -20,6 +18,7 @@ from retarget.features.devices import cores
 from retarget.features.loading import ahead
 from retarget.tasks import modalities
 from retarget.tasks.files import taken
+from retarget.tasks.held import memory_bytes
 from retarget.tasks.tree import readable
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 BATCHES_AHEAD = 2
 MOST_THREADS = 16  # more only wait for the interpreter
-
-# Pillow gives a pixel of several bands 4 bytes, also where the bands are 3.
-_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
 
 _Value = TypeVar("_Value")
 
@@ -261,18 +257,3 @@ class Kept(Generic[_Value]):
                     return value
                 self._values[example] = value
             return self._values[example]
-
-
-def memory_bytes(value: Any) -> int:
-    """Return about how many bytes of memory an input takes: of pictures, arrays and tensors what
-    their numbers take, of containers what is inside, of anything else what Python says."""
-    if isinstance(value, Image.Image):
-        return value.width * value.height * _PIXEL_BYTES.get(value.mode, 4)
-    if isinstance(size := getattr(value, "nbytes", None), int):
-        return size
-    own = sys.getsizeof(value)
-    if isinstance(value, Mapping):
-        return own + sum(memory_bytes(k) + memory_bytes(v) for k, v in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return own + sum(memory_bytes(part) for part in value)
-    return own

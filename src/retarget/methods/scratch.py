@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Random weights have far to go, and no direction to begin with.
 LR, ATTENTION_LR, WARMUP = 1e-3, 5e-4, 0.2
+SMALL = "small:"
 
 
 @register_tuning
@@ -64,8 +65,12 @@ class SmallCnn(Scratch):
     of its size."""
 
     name: ClassVar[str] = "small-cnn"
-    modalities: ClassVar[frozenset[Modality] | None] = frozenset({"image"})
+
+    @classmethod
+    def suits(cls, modality: Modality) -> bool:
+        """Return whether the small network reads inputs of a modality."""
+        return resolve(SMALL).facts.modality == modality
 
     def start(self, subject: Subject) -> Source:
         """Return the small network with random weights of the subject's seed."""
-        return resolve("small:").random(subject.seed)
+        return resolve(SMALL).random(subject.seed)

@@ -163,19 +163,17 @@ class Tuning(ABC):
     what their docstrings name.
 
     Attributes:
-        modalities: of inputs that it can learn from; `None` for all.
         from_random: starts from random weights: what transfer is measured against.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]] = frozenset(get_args(Kind))
-    modalities: ClassVar[frozenset[Modality] | None] = None
     from_random: ClassVar[bool] = False
 
     @classmethod
     def suits(cls, modality: Modality) -> bool:
         """Return whether it can learn from inputs of a modality."""
-        return cls.modalities is None or modality in cls.modalities
+        return True
 
     @abstractmethod
     def fit(self, subject: Subject) -> Tuned:

@@ -114,6 +114,18 @@ def references_of(modality: Modality, values: Iterable[Any]) -> list[Any]:
     return [refer(value) for value in values]
 
 
+def rows_to_tag(texts: Sequence[Any], targets: Sequence[Any]) -> Rows:
+    """Return texts, or lists of tokens, with their spans or tags, as a reader would."""
+    return Rows(
+        name="what was given",
+        names=names_of(texts),
+        inputs={"text": list(texts)},
+        modalities={"text": "text"},
+        labels=list(targets),
+        kind="tagging",
+    )
+
+
 def names_of(references: Sequence[Any]) -> list[str]:
     """Return how a person finds each reference: its path, or `row 17` counting from 0."""
     return [
