@@ -9,14 +9,18 @@ others.
 
 `sites`: `review-sentences`: learned on one site, judged on the other two, beside TF-IDF.
 
-`entities`: `wnut17`: entity F1 of a fit on its own splits, beside a CRF on words, by type.
+`entities`: `wnut17`: entity F1 of a fit on its own splits, beside a CRF on words, by type; for each
+of `--seeds`, with the layers of `--layer` to choose from.
+
+`finetuned`: MiniLM fine-tuned on all of `sst2`, its own splits, beside TF-IDF, for each of
+`--seeds`.
 
 `halves`: the same probe on features of words as they are and as they are stored, in half precision.
 
 `warm`: a fit on 2,000 sentences of `sst2`, and the same again.
 
-    python benchmarks/language.py [--what extract sites entities halves warm] [--repeat 3]
-        [--peer-python PATH] [--quick]
+    python benchmarks/language.py [--what extract sites entities finetuned halves warm] [--repeat 3]
+        [--seeds 0] [--layer NAME] [--peer-python PATH] [--quick]
 """
 
 import argparse
@@ -30,6 +34,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -39,6 +44,7 @@ import retarget as rt
 from data import real_data
 from retarget.core.paths import folder_megabytes
 from retarget.evaluation.decoding import allowed, decode
+from retarget.evaluation.quantiles import t_quantile
 from retarget.evaluation.results import Estimate, Gain
 from retarget.features.extract import extract
 from retarget.features.features import Space
@@ -53,6 +59,7 @@ from table import met, table
 
 MINILM = "bundled:minilm"
 OVER_DEFAULTS, OVER_ONNX, OVER_CRF, WARM_SHARE = 1.7, 1.2, 0.10, 0.10
+FINETUNED, EPOCHS = 0.90, 3
 SITES = ("amazon", "imdb", "yelp")
 
 
@@ -134,7 +141,7 @@ def extraction(repeat: int, quick: bool, peer_python: Path | None) -> None:
     print(table(head, rows))
 
 
-def sites(quick: bool) -> None:
+def sites(quick: bool, asked: argparse.Namespace) -> None:
     """Print what is learned on one site and judged on the others."""
     parts = {site: open_task(real_data("review-sentences") / f"{site}.jsonl") for site in SITES}
     rows = []
@@ -169,17 +176,66 @@ def told(measured: Estimate | Gain) -> str:
     return f"{measured.value:.3f} ({measured.low:.3f} to {measured.high:.3f})"
 
 
-def entities(quick: bool) -> None:
-    """Print entity F1 on `wnut17` beside a CRF on words, by type."""
+def spread(values: list[float]) -> str:
+    """Return the mean over seeds with its 95% interval."""
+    n = len(values)
+    if n < 2:
+        return f"{values[0]:.3f}"
+    return f"{mean(values):.3f} ± {t_quantile(0.975, n - 1) * stdev(values) / n**0.5:.3f}"
+
+
+def finetuned(quick: bool, asked: argparse.Namespace) -> None:
+    """Print what comes of fine-tuning on all of `sst2`, judged on its own test split."""
+    parts = {s: sst2(s)[: 60 if quick else None] for s in ("train", "dev", "test")}
+    rows = [(*row, "val" if s == "dev" else s) for s, part in parts.items() for row in part]
+    texts, labels, splits = (list(column) for column in zip(*rows, strict=True))
+    task = open_task(texts, labels, splits=splits, name="sst2")
+    how = rt.FineTune(epochs=1 if quick else EPOCHS)
+    scores, gains = [], []
+    for seed in asked.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            record = rt.fit(
+                task,
+                sources=[MINILM],
+                method=how,
+                baselines=["tfidf"],
+                out=f"{folder}/run",
+                learning_curve=False,
+                robustness=False,
+                seed=seed,
+            ).record
+        scores.append(record.test.metrics["accuracy"].value)
+        gains.append(record.gain["tfidf"].value)
+        seconds = sum(record.seconds.values())
+        print(f"  sst2, seed {seed}: {told(record.test.metrics['accuracy'])}, {seconds:.0f} s")
+    rows = [[spread(scores), spread(gains), met(mean(scores), FINETUNED)]]
+    head = [f"accuracy, {len(scores)} seeds", "over TF-IDF", "target"]
+    print(table(["fine-tuned on all of sst2", *head], [["MiniLM", *rows[0]]]))
+
+
+def entities(quick: bool, asked: argparse.Namespace) -> None:
+    """Print entity F1 on `wnut17` beside a CRF on words: over seeds, and by type for the last."""
     task = open_task(real_data("wnut17"))
     if quick:
         splits = task.examples.splits
         kept = [np.flatnonzero(splits == s)[:60] for s in ("train", "val", "test")]
         task = task.take(np.concatenate(kept))
-    with tempfile.TemporaryDirectory() as folder:
-        run = rt.fit(task, sources=[MINILM], out=f"{folder}/run", learning_curve=False)
-        record = run.record
-        kept_rows = read_predictions(run.folder / "predictions.parquet")
+    found, gains = [], []
+    for seed in asked.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            run = rt.fit(
+                task,
+                sources=[MINILM],
+                layers=asked.layer,
+                out=f"{folder}/run",
+                learning_curve=False,
+                seed=seed,
+            )
+            record = run.record
+            kept_rows = read_predictions(run.folder / "predictions.parquet")
+        found.append(record.test.metrics["entity_f1"].value)
+        gains.append(record.gain["crf"].value)
+        print(f"  wnut17, seed {seed}: {found[-1]:.3f}, over the CRF on words {gains[-1]:+.3f}")
     assert kept_rows.sequences is not None
     may = allowed(run.model.classes)
     logs = np.log(np.maximum(kept_rows.predictions, 1e-300))
@@ -188,22 +244,25 @@ def entities(quick: bool) -> None:
     before = np.where(begins, len(may) - 1, np.append(0, tags[:-1]))
     gained = record.gain["crf"]
     names = ("entity_f1", "entity_precision", "entity_recall", "span_f1")
-    rows = [[name, told(record.test.metrics[name])] for name in names]
+    rows = [[f"entity_f1, {len(found)} seeds", spread(found)]]
+    rows.append(["over the CRF on words", f"{spread(gains)} {met(mean(gains), OVER_CRF)}"])
+    rows += [[name, told(record.test.metrics[name])] for name in names]
     rows += [
         [f"{part.name} ({part.examples})", told(part.metrics["f1"])]
         for part in record.test.per_class
         if "f1" in part.metrics
     ]
-    rows.append(["over the CRF on words", f"{told(gained)} {met(gained.value, OVER_CRF)}"])
+    rows.append(["over the CRF on words", told(gained)])
     rows.append(["invalid steps in predictions", str(int((~may[before, tags]).sum()))])
     rows.append(["chosen", f"{len(record.chosen.members)} members of {record.chosen.source}"])
     rows.append(["seconds", f"{sum(record.seconds.values()):.0f}"])
     print(table(["wnut17, its test split", "value (95% interval)"], rows))
 
 
-def halves(quick: bool) -> None:
+def halves(quick: bool, asked: argparse.Namespace) -> None:
     """Print what half precision costs a probe on words."""
-    from retarget.api import _gather, asked, sources_for
+    from retarget.api import _gather, sources_for
+    from retarget.api import asked as config_of
     from retarget.methods.losses import calibrated, example_losses
     from retarget.runs.fitting import plan_study
 
@@ -215,7 +274,7 @@ def halves(quick: bool) -> None:
         Space.half = property(lambda self, half=half: half and self.pooling == "words")  # type: ignore[assignment]  # for this table only
         with tempfile.TemporaryDirectory() as folder:
             os.environ["RETARGET_CACHE"] = folder
-            config = asked(task, None, {"sources": [MINILM]})
+            config = config_of(task, None, {"sources": [MINILM]})
             material = _gather(task, sources_for(task, config), config)
             size = folder_megabytes(Path(folder) / "features")
             study: Study = replace(plan_study(material, config))
@@ -238,7 +297,7 @@ def halves(quick: bool) -> None:
     print(table(["features of words", "on disk", "log-loss", "entity F1"], rows))
 
 
-def warm(quick: bool) -> None:
+def warm(quick: bool, asked: argparse.Namespace) -> None:
     """Print what a second run takes of the first."""
     rows = sst2("train")[: 100 if quick else 2_000]
     texts, labels = [text for text, _ in rows], [label for _, label in rows]
@@ -268,9 +327,10 @@ def warm(quick: bool) -> None:
 
 def main() -> None:
     """Run what was asked for."""
-    parts: dict[str, Callable[[bool], None]] = {
+    parts: dict[str, Callable[[bool, argparse.Namespace], None]] = {
         "sites": sites,
         "entities": entities,
+        "finetuned": finetuned,
         "halves": halves,
         "warm": warm,
     }
@@ -278,6 +338,8 @@ def main() -> None:
     parser.add_argument("--what", nargs="+", choices=["extract", *parts])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--peer-python", type=Path, help="an interpreter that has optimum-onnx")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--layer", nargs="+", default=[], help="to choose from; all if not said")
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     cache = os.environ.get("RETARGET_CACHE")
@@ -285,7 +347,7 @@ def main() -> None:
         if name == "extract":
             extraction(1 if asked.quick else asked.repeat, asked.quick, asked.peer_python)
         else:
-            parts[name](asked.quick)
+            parts[name](asked.quick, asked)
         print(flush=True)
         if cache is not None:
             os.environ["RETARGET_CACHE"] = cache
