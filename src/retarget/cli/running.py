@@ -173,13 +173,14 @@ def _predicted(
     run: "Run", inputs: list[str], encoding: str | None, **how: str
 ) -> "Iterator[Predictions]":
     """Yield predictions of folders and tables one by one, files together, and standard input."""
+    from retarget.tasks.modalities import LOADERS
     from retarget.tasks.open import holds_examples
 
     files: list[Path] = []
     for name in inputs:
         if name == "-":
-            texts = "text" in run.record.task.inputs.values()
-            yield from run.stream_lines(standard_input(encoding, texts), **how)
+            inline = any(LOADERS[s.facts.modality].inline for s in run.encoders)
+            yield from run.stream_lines(standard_input(encoding, inline), **how)
         elif holds_examples(Path(name)):
             yield from run.stream(Path(name), encoding=encoding, **how)
         else:

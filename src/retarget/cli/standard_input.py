@@ -10,7 +10,7 @@ from retarget.core.text import count
 _LONGEST_MARK = 4
 
 
-def standard_input(encoding: str | None, texts: bool) -> Iterator[str]:
+def standard_input(encoding: str | None, inline: bool) -> Iterator[str]:
     """Give the lines of standard input, and say at the end how many had bytes of no encoding.
 
     They are in the encoding stated, else in that of the mark of UTF-8, 16 or 32 they begin with,
@@ -18,7 +18,7 @@ def standard_input(encoding: str | None, texts: bool) -> Iterator[str]:
 
     Args:
         encoding: what a person stated.
-        texts: whether lines are texts.
+        inline: whether lines are inputs themselves, not paths.
 
     Raises:
         DataError: no such encoding.
@@ -33,7 +33,7 @@ def standard_input(encoding: str | None, texts: bool) -> Iterator[str]:
         sys.stdin.reconfigure(encoding=told, errors="replace" if told else "surrogateescape")
     bad: list[int] = []
     for number, line in enumerate(sys.stdin or (), start=1):
-        if texts and _is_bad(line, told is not None):
+        if inline and _is_bad(line, told is not None):
             bad.append(number)
         yield line
     if bad:

@@ -25,8 +25,6 @@ from retarget.tasks.readers import Asked, Rows
 from retarget.tasks.rows import build_task
 from retarget.tasks.tags import to_spans
 from retarget.tasks.task import Problem, Task
-from retarget.tasks.text_files import TextFiles, read_files
-from retarget.tasks.texts import line_as_written
 from retarget.tasks.tree import readable as readable_name
 from retarget.tasks.unfold import unfold
 from retarget.tasks.words import Worded, worded
@@ -226,7 +224,7 @@ def predict_lines(
     told: dict[str, Any] = {"store": store, "engine": engine, "device": device}
     modality = encoders[0].facts.modality
     loader = LOADERS[modality]
-    read = line_as_written if model.kind == "tagging" else loader.of_line
+    read = loader.as_written if model.kind == "tagging" else loader.of_line
     asked = (
         (read(line.rstrip("\r\n")), number)
         for number, line in enumerate(lines, start=1)
@@ -251,17 +249,16 @@ def _predict_named(
     waiting = iter(named)
     while part := list(islice(waiting, CHUNK)):
         names = tuple(name for _, name in part)
-        texts = TextFiles([reference for reference, _ in part])
-        if modality == "text":
-            texts = read_files(texts.inputs, names, encoding)
+        references = [reference for reference, _ in part]
+        opened = LOADERS[modality].opened(references, names, encoding)
         rows = Rows(
             name="what was given",
             names=names,
-            inputs={modality: texts.inputs},
+            inputs={modality: opened.inputs},
             modalities={modality: modality},
             labels=[None] * len(part),
-            problems=texts.problems,
-            read_as=texts.read_as,
+            problems=opened.problems,
+            read_as=opened.read_as,
         )
         try:
             task = build_task(rows, Asked(kind=_kind(model)))

@@ -13,9 +13,10 @@ from retarget.core.types import Modality
 from retarget.tasks.images import SUFFIXES as PICTURES
 from retarget.tasks.images import is_picture
 from retarget.tasks.modalities import LOADERS
+from retarget.tasks.opened import Opened
 from retarget.tasks.pixels import scale_to_bytes, value_range
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
-from retarget.tasks.text_files import TextFiles, read_files
+from retarget.tasks.text_files import read_files
 from retarget.tasks.texts import SUFFIXES as TEXTS
 from retarget.tasks.tree import readable
 from retarget.tasks.words import Worded
@@ -139,7 +140,7 @@ def _in_memory(
 ) -> Rows:
     references = references_of(modality, values)
     names = names_of(references)
-    texts = TextFiles(references)
+    texts = Opened(references)
     if modality == "text":
         texts = read_files(references, names, encoding)
     return Rows(

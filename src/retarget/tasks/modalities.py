@@ -13,14 +13,17 @@ from retarget.core.hashing import hash_bytes
 from retarget.core.text import listed, printable
 from retarget.core.types import IntArray, Modality, StrArray
 from retarget.tasks.images import identify_image, load_image, measure_image
+from retarget.tasks.opened import Opened, left_closed
 from retarget.tasks.parts import text_parts
 from retarget.tasks.picture_corruptions import PICTURE_CORRUPTIONS
 from retarget.tasks.pictures import keep_image, refer_image, small_jpeg
 from retarget.tasks.shingles import near_texts
 from retarget.tasks.text_corruptions import TEXT_CORRUPTIONS
+from retarget.tasks.text_files import read_files
 from retarget.tasks.texts import (
     identify_text,
     keep_text,
+    line_as_written,
     load_text,
     measure_text,
     no_picture,
@@ -53,6 +56,9 @@ class Loader:
         version: names what can be read; unreadable inputs are remembered under it.
         refer: value handed in memory → its reference.
         of_line: line of standard input, without its end → the reference that it stands for.
+        as_written: the same with every character kept, where places in it are labelled.
+        inline: whether such a line is the input itself, not the path of one.
+        opened: (references, their names, encoding stated or `None`) → the same, files opened.
         caption: (reference, characters) → what a report shows of it in words.
         near: (n references, their ids) → (p, 2) int64 pairs i < j that are nearly the same and not
             equal; `None` where features must tell (see `neighbours.near_duplicates`).
@@ -75,6 +81,9 @@ class Loader:
     version: str = "1"
     refer: Callable[[Any], Any] = lambda value: value
     of_line: Callable[[str], Any] = Path
+    as_written: Callable[[str], Any] = Path
+    inline: bool = False
+    opened: Callable[[Sequence[Any], Sequence[str], str | None], Opened] = left_closed
     caption: Callable[[Any, int], str] = lambda reference, limit: ""
     near: Callable[[Sequence[Any], StrArray], IntArray] | None = None
     parts: Callable[[Any], Mapping[str, list[str]]] | None = None
@@ -106,6 +115,9 @@ LOADERS: dict[Modality, Loader] = {
         noun="text",
         refer=refer_text,
         of_line=text_of_line,
+        as_written=line_as_written,
+        inline=True,
+        opened=read_files,
         caption=text_caption,
         near=near_texts,
         parts=text_parts,

@@ -1,32 +1,20 @@
 """Files of one text each, read once: what they say, and in which encodings they were."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from retarget.core.errors import UnreadableInput
 from retarget.core.progress import progress
 from retarget.tasks.encodings import Decoded, folder_problems, told_encodings
-from retarget.tasks.task import Problem
+from retarget.tasks.opened import Opened
 from retarget.tasks.texts import read_text_file
-
-
-@dataclass(frozen=True)
-class TextFiles:
-    """References with the texts of files in the place of their paths.
-
-    `read_as` and `problems` are those of `Rows`.
-    """
-
-    inputs: list[Any]
-    read_as: str = ""
-    problems: tuple[Problem, ...] = ()
 
 
 def read_files(
     references: Sequence[Any], names: Sequence[str], encoding: str | None = None
-) -> TextFiles:
+) -> Opened:
     """Return n references, paths read as texts in the encoding stated or as each file's bytes say.
 
     What can't be read stays a path, of which identifying it says what is wrong; so does `.json`,
@@ -46,4 +34,4 @@ def read_files(
                 continue
             inputs[-1] = decoded.text
             read.append((name, replace(decoded, text="")))
-    return TextFiles(inputs, told_encodings([one for _, one in read]), tuple(folder_problems(read)))
+    return Opened(inputs, told_encodings([one for _, one in read]), tuple(folder_problems(read)))
