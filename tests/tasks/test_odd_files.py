@@ -77,6 +77,13 @@ def test_rows_that_an_open_quotation_mark_swallowed_are_named_with_the_advice(
     assert problem.what.endswith("left out. Look for a quotation mark that is not closed.")
 
 
+@pytest.mark.parametrize("cell", ["[{[]}]", "[{[]: 1}]", "[" * 500, "[0, 1"])
+def test_a_label_that_looks_like_a_list_and_is_none_is_a_class(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f'text,label\na,"{cell}"\nb,y\n')
+    task = open_task(tmp_path / "x.csv")
+    assert (set(task.classes), task.problems) == ({cell, "y"}, ())
+
+
 def test_tokens_may_be_numbers_or_nothing(tmp_path: Path) -> None:
     records = [
         {"tokens": ["room", 12, None, "is"], "tags": ["O", "B-number", "O", "O"]},

@@ -42,5 +42,5 @@ def _read(cell: str) -> Any:
     try:
         # A frame that is written as CSV spells lists so. This reads values and runs nothing.
         return ast.literal_eval(cell)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
