@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -30,9 +31,14 @@ SHORT = {
 }
 
 
-@pytest.fixture
-def no_chardet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "chardet", None)
+@pytest.fixture(params=["not here", "old"])
+def no_chardet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def detect(byte_str: bytes, should_rename_legacy: bool = False) -> dict[str, str]:
+        """Version 5 takes no encodings to choose among."""
+        return {"encoding": "MacCyrillic"}
+
+    old = SimpleNamespace(detect=detect)
+    monkeypatch.setitem(sys.modules, "chardet", None if request.param == "not here" else old)
 
 
 def _table(folder: Path, codec: str, texts: tuple[str, ...]) -> Path:

@@ -1,10 +1,12 @@
 """Which encoding bytes are text in: as stated, by a mark, by their form, or a guess."""
 
 import codecs
+import inspect
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
 from retarget.core.errors import DataError
@@ -251,21 +253,22 @@ def _guess(sample: bytes) -> str:
     """Return the codec that bytes which are not UTF-8 look most like."""
     if len(sample) - len(sample.translate(None, bytes(range(128, 256)))) < _FEWEST_BYTES:
         return USUAL
-    try:
-        import chardet
-    except ImportError:
+    chardet = _chardet()
+    if chardet is None:
         return USUAL
     told = chardet.detect(sample, include_encodings=_GUESSED, compat_names=False)
     return told["encoding"] or USUAL
 
 
-def can_guess() -> bool:
-    """Whether the package that guesses is here."""
+def _chardet() -> ModuleType | None:
+    """Return the package that guesses; `None` without it, and of a version, asked for by another
+    package, that can't be told among which encodings."""
     try:
-        import chardet  # noqa: F401
+        import chardet
     except ImportError:
-        return False
-    return True
+        return None
+    taken = inspect.signature(chardet.detect).parameters
+    return chardet if {"include_encodings", "compat_names"} <= taken.keys() else None
 
 
 def told_encodings(read: Sequence[Decoded]) -> str:
@@ -326,7 +329,7 @@ def folder_problems(read: Sequence[tuple[str, Decoded]]) -> list[Problem]:
 
 def _advice() -> str:
     """Return what to do about a guess."""
-    better = "" if can_guess() else ' pip install "retarget[text]" guesses better.'
+    better = "" if _chardet() else ' pip install "retarget[text]" guesses better.'
     return (
         "Where letters are wrong, state the encoding with --encoding NAME (encoding='NAME')."
         f"{better}"
