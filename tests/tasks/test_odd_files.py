@@ -48,10 +48,13 @@ def test_lines_are_found_however_they_end(name: str, content: str, tmp_path: Pat
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_sentences_are_found_however_lines_end(end: str, mark: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["x.conll", "x.txt"])
+def test_sentences_are_found_however_lines_end(
+    end: str, mark: str, name: str, tmp_path: Path
+) -> None:
     lines = ["Anna B-who", "ran O", "", f"{mark}Bo B-who", "sat O", ""]
-    (tmp_path / "x.conll").write_bytes(end.join(lines).encode())
-    task = open_task(tmp_path / "x.conll")
+    (tmp_path / name).write_bytes(end.join(lines).encode())
+    task = open_task(tmp_path / name)
     assert [text.text for text in task.examples.inputs["text"]] == ["Anna ran", "Bo sat"]
     assert [spans[0].label for spans in task.examples.targets] == ["who", "who"]
     assert task.problems == ()

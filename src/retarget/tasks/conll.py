@@ -12,7 +12,7 @@ from retarget.tasks.conll_lines import Fault, Parsed, Sentence, looks_tagged, pa
 from retarget.tasks.encodings import Decoded, decode, encoding_problems, told_encodings
 from retarget.tasks.readers import Asked, Reader, Rows, register_reader
 from retarget.tasks.rows import SPLIT_WORDS
-from retarget.tasks.tables import read_lines
+from retarget.tasks.tables import lines_apart, read_lines
 from retarget.tasks.tag_faults import TagFaults
 from retarget.tasks.tags import Scheme, chunks, detect_scheme, on_words, plain_chunks
 from retarget.tasks.task import Problem
@@ -132,7 +132,8 @@ def _look_for_key(parts: Sequence[_Part], asked: Asked) -> None:
 def _looks_tagged(path: Path, asked: Asked) -> bool:
     try:
         with path.open("rb") as stream:
-            return looks_tagged(decode(stream.read(_PEEKED), asked.encoding, cut=True).text)
+            head = decode(stream.read(_PEEKED), asked.encoding, cut=True).text
+            return looks_tagged(lines_apart(head))
     except OSError:
         return False
 

@@ -90,10 +90,10 @@ def _decoded(data: bytes, path: Path, encoding: str | None, *, cut: bool = False
             f"{_shown(path)} is not text: it holds NUL bytes. Save the table as CSV in UTF-8."
         )
     decoded = decode(data, encoding, cut=cut)
-    return replace(decoded, text=_lines_apart(decoded.text))
+    return replace(decoded, text=lines_apart(decoded.text))
 
 
-def _lines_apart(text: str) -> str:
+def lines_apart(text: str) -> str:
     """Return text with lines that end with "\\n", also where none did, and without the marks that
     files leave inside when they are put together."""
     if "\n" not in text:
