@@ -152,6 +152,32 @@ def test_a_few_bad_lines_of_utf_8_are_not_a_reason_to_guess() -> None:
     assert found.text.split("\n")[2] == "größer"
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_one_bad_line_spoils_no_other_however_lines_end(end: bytes, tmp_path: Path) -> None:
+    texts = [f"Größe {i}" for i in range(11)]
+    rows = [b"text,label", *(f"{text},{'ab'[i % 2]}".encode() for i, text in enumerate(texts))]
+    rows[5] = "Größe 4,a".encode("cp1252")
+    (tmp_path / "x.csv").write_bytes(end.join(rows))
+    task = open_task(tmp_path / "x.csv")
+    assert task.examples.inputs["text"] == texts
+    assert "read as UTF-8 (its bytes are valid)" in task.why
+    assert [(p.kind, p.where) for p in task.problems] == [("encoding", ("line 6",))]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("codec", ["cp932", "utf-16-le"])
+def test_bad_bytes_are_named_by_line_however_lines_end(
+    end: str, codec: str, tmp_path: Path
+) -> None:
+    bad = {"cp932": b"\x81", "utf-16-le": b"\x00\xd8"}[codec]  # half of a character
+    first, last = (f"{row}{end}".encode(codec) for row in ("text,label", "good,b"))
+    start = "ba".encode(codec) + bad + f",a{end}".encode(codec)
+    (tmp_path / "x.csv").write_bytes(first + start + last)
+    task = open_task(tmp_path / "x.csv", encoding=codec)
+    assert task.examples.inputs["text"] == ["ba\ufffd", "good"]
+    assert [(p.kind, p.where) for p in task.problems] == [("encoding", ("line 2",))]
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_the_same_bytes_are_the_same_text(data: bytes) -> None:

@@ -213,11 +213,14 @@ def _in_one(data: bytes, codec: str, how: How) -> Decoded:
         pass
     if "\n".encode(codec) == b"\n":
         # Line by line, lest a bad byte takes the end of its line with it.
-        lines = [_replaced(line, codec) for line in data.split(b"\n")]
+        end = "\n" if b"\n" in data else "\r"
+        lines = [_replaced(line, codec) for line in data.split(end.encode())]
     else:
-        lines = [(line, _REPLACED in line) for line in data.decode(codec, "replace").split("\n")]
+        whole = data.decode(codec, "replace")
+        end = "\n" if "\n" in whole else "\r"
+        lines = [(line, _REPLACED in line) for line in whole.split(end)]
     damaged = tuple(number for number, (_, bad) in enumerate(lines, start=1) if bad)
-    text = "\n".join(line for line, _ in lines).removeprefix(_MARK)
+    text = end.join(line for line, _ in lines).removeprefix(_MARK)
     return Decoded(text, name, how, damaged=damaged)
 
 
@@ -229,11 +232,12 @@ def _replaced(line: bytes, codec: str) -> tuple[str, bool]:
 
 
 def _not_utf8(data: bytes, marked: bool) -> Decoded:
-    lines = [(line, _is_utf8(line)) for line in data.split(b"\n")]
+    end = "\n" if b"\n" in data else "\r"
+    lines = [(line, _is_utf8(line)) for line in data.split(end.encode())]
     foreign = tuple(number for number, (_, fits) in enumerate(lines, start=1) if not fits)
     beyond = sum(fits and not line.isascii() for line, fits in lines)
     if marked or beyond >= len(foreign):
-        text = "\n".join(decode_line(line) for line, _ in lines)
+        text = end.join(decode_line(line) for line, _ in lines)
         damaged = tuple(i for i in foreign if _replaced(lines[i - 1][0], USUAL)[1])
         return Decoded(text, how="mark" if marked else "valid", foreign=foreign, damaged=damaged)
     codec = _guess(b"\n".join(line for line, fits in lines if not fits)[:_LOOKED_AT])
