@@ -164,6 +164,21 @@ def test_one_bad_line_spoils_no_other_however_lines_end(end: bytes, tmp_path: Pa
     assert [(p.kind, p.where) for p in task.problems] == [("encoding", ("line 6",))]
 
 
+@pytest.mark.parametrize(
+    ("codec", "word"),
+    [("iso2022_kr", "한국어"), ("iso2022_jp_2", "日本語"), ("hz", "中文"), ("utf-7", "日本")],
+)
+def test_a_bad_byte_does_not_undo_how_other_lines_are_read(codec: str, word: str) -> None:
+    lines = [f"{word}{i}" for i in range(4)]
+    rows = "\n".join(lines).encode(codec).split(b"\n")
+    rows[1] += b"\xff"
+    found = decode(b"\n".join(rows), codec)
+    read = found.text.split("\n")
+    assert [*read[:1], *read[2:]] == [*lines[:1], *lines[2:]]
+    assert "\ufffd" in read[1]
+    assert found.damaged == (2,)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("codec", ["cp932", "utf-16-le"])
 def test_bad_bytes_are_named_by_line_however_lines_end(

@@ -47,6 +47,8 @@ _SHIFTS = (
     (b"\x1b$B", "iso2022_jp_2"),
     (b"\x1b$@", "iso2022_jp_2"),
 )
+# In these a line may begin in the letters that an earlier one went over to.
+_SHIFTING = ("iso2022", "hz", "utf-7")
 # Fewer bytes than these say too little of any encoding.
 _FEWEST_BYTES = 6
 # Encodings that texts are still kept in; among all that there are, few bytes look like any.
@@ -211,7 +213,7 @@ def _in_one(data: bytes, codec: str, how: How) -> Decoded:
         return Decoded(data.decode(codec).removeprefix(_MARK), name, how)
     except UnicodeDecodeError:
         pass
-    if "\n".encode(codec) == b"\n":
+    if "\n".encode(codec) == b"\n" and not codec.startswith(_SHIFTING):
         # Line by line, lest a bad byte takes the end of its line with it.
         end = "\n" if b"\n" in data else "\r"
         lines = [_replaced(line, codec) for line in data.split(end.encode())]
