@@ -12,6 +12,7 @@ import pytest
 
 import retarget
 from retarget.cli.app import run
+from retarget.cli.standard_input import standard_input
 from retarget.core.errors import UsageError
 from retarget.runs.predict import predict_readable
 
@@ -446,6 +447,39 @@ def test_predict_reads_lines_and_files_of_any_encoding(
         path.write_bytes(text.encode(codec))
     found = told(capsys, "predict", text_runs[kind], *paths, *stated)["predictions"]
     assert [{**one, "input": Path(one["input"]).name} for one in found] == expected
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("codec", "stated"),
+    [
+        *((codec, stated) for codec in ("utf-16-le", "utf-16-be") for stated in ("", codec)),
+        *((codec, "utf-16") for codec in ("utf-16-le", "utf-16-be")),
+        ("utf-32-be", "utf-32-be"),
+        ("utf-8", "utf-8"),
+    ],
+)
+def test_standard_input_is_read_with_and_without_a_mark(
+    monkeypatch: pytest.MonkeyPatch, codec: str, stated: str, mark: str
+) -> None:
+    lines = ["Anna Berg came to 東京.\n", "It was gröat.\n", "odd\n"]
+    lines_in(monkeypatch, (mark + "".join(lines)).encode(codec))
+    assert list(standard_input(stated or None, inline=True)) == lines
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-32"])
+def test_standard_input_whose_order_of_bytes_nothing_tells_is_refused(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text_runs: dict[str, Path],
+    codec: str,
+) -> None:
+    lines_in(monkeypatch, "Ж\n".encode(f"{codec}-le"))
+    code, out, err = call(capsys, "predict", text_runs["text"], "-", "--encoding", codec)
+    assert (code, out) == (2, "")
+    assert "--encoding utf-16-le or utf-16-be" in err
+    lines_in(monkeypatch, b"")
+    assert list(standard_input(codec, inline=True)) == []
 
 
 def test_predict_says_which_bytes_of_standard_input_and_files_it_could_not_read(

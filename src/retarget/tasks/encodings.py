@@ -118,7 +118,7 @@ def decode(data: bytes, encoding: str | None = None, *, cut: bool = False) -> De
         cut: whether it is a beginning, which may end inside of a character.
     """
     if encoding is not None:
-        return _stated(data, codec_of(encoding))
+        return _in_one(data, stated_codec(data, encoding), "stated")
     if codec := wide_codec(data):
         return _in_one(data, codec, "mark" if marked_codec(data) else "form")
     marked = marked_codec(data) is not None
@@ -131,6 +131,14 @@ def decode(data: bytes, encoding: str | None = None, *, cut: bool = False) -> De
         return Decoded(text, how="mark" if marked else "valid")
     except UnicodeDecodeError:
         return _not_utf8(data, marked)
+
+
+def stated_codec(data: bytes, encoding: str) -> str:
+    """Return the codec of bytes in an encoding that a person named: of UTF-16 without a mark that
+    of the order which their form tells. Raises `DataError` where there is no such encoding."""
+    codec, form = codec_of(encoding), wide_codec(data)
+    # Without a mark Python takes the order of the machine's own bytes.
+    return form if form and form.startswith(codec) else codec
 
 
 def decode_line(data: bytes) -> str:
@@ -198,12 +206,6 @@ def _anchors(head: bytes, codec: str) -> int:
     if any(unicodedata.category(c) in _STRANGE and c not in _ANCHORS for c in seen):
         return 0
     return sum(number for c, number in seen.items() if c in _ANCHORS)
-
-
-def _stated(data: bytes, codec: str) -> Decoded:
-    form = wide_codec(data)
-    # Without a mark Python takes the order of the machine's own bytes.
-    return _in_one(data, form if form and form.startswith(codec) else codec, "stated")
 
 
 def _in_one(data: bytes, codec: str, how: How) -> Decoded:
