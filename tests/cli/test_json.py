@@ -154,8 +154,9 @@ def test_a_line_of_predict_is_an_item_of_its_document(
 def test_what_json_has_no_way_to_say_is_null_or_escaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    say_json(Valued("x", float("nan")))
-    assert json.loads(capsys.readouterr().out) == {"input": "x", "value": None}
+    for value in (float("nan"), float("inf"), float("-inf")):
+        say_json(Valued("x", value))
+        assert json.loads(capsys.readouterr().out) == {"input": "x", "value": None}
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", stream)
     say_json(Unread("caf\udce9.png", "naïve"))

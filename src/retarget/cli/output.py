@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -72,12 +73,12 @@ def _adapter(kind: Any) -> "TypeAdapter[Any]":
 
 
 def _finite(value: Any) -> Any:
-    """Return JSON-able data with null for NaN, which JSON does not have."""
+    """Return JSON-able data with null for NaN and infinities, which JSON does not have."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def any_terminal() -> None:
