@@ -1,6 +1,8 @@
 """Results kept under a digest of what decides them."""
 
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +65,9 @@ def test_another_sort_or_version_is_made_anew(monkeypatch: pytest.MonkeyPatch) -
     assert make.times == 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "no archive", "pickle"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "empty", "no archive", "pickle", "one array", "no names"]
+)
 def test_what_is_damaged_is_made_anew(damage: str) -> None:
     make = Counted()
     recalled("thing", [1], make)
@@ -77,11 +81,17 @@ def test_what_is_damaged_is_made_anew(damage: str) -> None:
     elif damage == "pickle":
         with path.open("wb") as stream:
             np.savez(stream, numbers=np.array([{"a": 1}], dtype=object))
+    elif damage in ("one array", "no names"):
+        gone = "names.npy" if damage == "one array" else f"{recall._NAMES}.npy"
+        with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(path, "w") as new:
+            for name in set(old.namelist()) - {gone}:
+                new.writestr(name, old.read(name))
     else:
         path.write_bytes(b"" if damage == "empty" else b"not an archive")
     again = recalled("thing", [1], make)
     assert make.times == 2
     assert (again["numbers"] == 1.5).all()
+    assert again["names"].tolist() == ["ä", "b\nc"]
     recalled("thing", [1], make)
     assert make.times == 2
 

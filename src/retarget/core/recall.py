@@ -1,5 +1,6 @@
 """Results kept in the cache under a digest of all that decides them: read, not computed again."""
 
+import json
 import os
 import time
 import zipfile
@@ -17,6 +18,8 @@ FOLDER = "judged"
 MOST_MEGABYTES = 500.0
 # Results of another version of these may be others.
 _PACKAGES = ("retarget", "numpy", "scipy", "scikit-learn")
+# The names of the arrays that a file was written with, so that a missing one is missed.
+_NAMES = "names of arrays"
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
@@ -46,8 +49,9 @@ def recalled(
         found = make()
         if time.perf_counter() - began < least_seconds:
             return found
+        names = np.frombuffer(json.dumps(list(found)).encode(), dtype=np.uint8)
         with suppress(OSError), written_whole(path) as part, part.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **found)
+            np.savez(stream, allow_pickle=False, **found, **{_NAMES: names})
         prune()
     return found
 
@@ -57,7 +61,8 @@ def _read(path: Path) -> Arrays | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in stored.files}
+            names = json.loads(stored[_NAMES].tobytes())
+            found = {name: stored[name] for name in names}
     except _DAMAGED:
         path.unlink(missing_ok=True)
         return None
