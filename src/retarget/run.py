@@ -91,6 +91,7 @@ class Run:
             names=tuple(name for part in parts for name in part.names),
             values=np.concatenate([part.values for part in parts]),
             classes=self.model.classes,
+            kind=self.model.kind,
             problems=tuple(problem for part in parts for problem in part.problems),
             spans=tuple(spans for part in parts for spans in part.spans),
             texts=tuple(text for part in parts for text in part.texts),

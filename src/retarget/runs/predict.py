@@ -10,7 +10,7 @@ import numpy as np
 
 from retarget.core.errors import DataError, SourceError
 from retarget.core.notebook import shown
-from retarget.core.text import printable
+from retarget.core.text import count, printable
 from retarget.core.types import FloatArray, IntArray, Kind, Modality
 from retarget.evaluation.decoding import allowed, decode
 from retarget.features.extract import extract
@@ -54,6 +54,7 @@ class Predictions:
         names: as in `Examples`.
         values: (n, K) probabilities or (n,) numbers; of tagging a row for each word.
         classes: names of the columns.
+        kind: what is predicted.
         problems: the inputs that were left out, with reasons.
         spans: of tagging, what was found in each input.
         texts: of tagging, what each input says; spans count its characters.
@@ -62,20 +63,28 @@ class Predictions:
     names: tuple[str, ...]
     values: FloatArray
     classes: tuple[str, ...]
+    kind: Kind
     problems: tuple[Problem, ...] = ()
     spans: tuple[tuple[Called, ...], ...] = ()
     texts: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
         first = range(min(len(self.names), 50))
-        if self.texts:
-            told = [", ".join(f"{s.text}: {s.label}" for s in self.spans[i]) for i in first]
-        elif self.values.ndim == 1:
-            told = [f"{self.values[i]:.4g}" for i in first]
-        else:
-            told = [f"{self.labels[i]} ({self.values[i].max():.2f})" for i in first]
-        rows = [(self.names[i], told[i]) for i in first]
-        return shown(f"Predictions of {len(self.names):,} inputs.", ("input", "predicted"), rows)
+        rows = [(self.names[i], self._told(i)) for i in first]
+        sentence = f"Predictions of {count(len(self.names), 'input')}."
+        return shown(sentence, ("input", "predicted"), rows)
+
+    def _told(self, i: int) -> str:
+        """Return what was predicted for an input: of several labels those above one half."""
+        if self.kind == "tagging":
+            return ", ".join(f"{span.text}: {span.label}" for span in self.spans[i])
+        if self.kind == "regression":
+            return f"{self.values[i]:.4g}"
+        likely = self.values[i] > 0.5
+        if self.kind == "classification":
+            likely = np.arange(len(self.classes)) == np.argmax(self.values[i])
+        told = [f"{self.classes[k]} ({self.values[i, k]:.2f})" for k in np.flatnonzero(likely)]
+        return ", ".join(told)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -114,7 +123,9 @@ def predict_task(
     examples, problems = found.task.examples, found.task.problems
     spans = called(found, model.classes)
     texts = tuple(text.text for text in _texts(found)) if found.owners is not None else ()
-    return Predictions(examples.names, found.values, model.classes, problems, spans, texts)
+    return Predictions(
+        examples.names, found.values, model.classes, model.kind, problems, spans, texts
+    )
 
 
 def predict_readable(
@@ -264,7 +275,7 @@ def _predict_named(
             task = build_task(rows, Asked(kind=_kind(model)))
         except DataError as error:
             problem = Problem("unreadable", names, str(error), left_out=True)
-            yield Predictions((), _nothing(model), model.classes, (problem,))
+            yield Predictions((), _nothing(model), model.classes, model.kind, (problem,))
         else:
             yield predict_task(model, encoders, task, **told)
 
