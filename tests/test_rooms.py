@@ -26,10 +26,16 @@ OF_ONE = {
     "sources": {
         *("text_intake", "text_example", "text_encoder", "text_folder", "text_pooling"),
         *("hf_text", "hf_folder", "hf_heads", "static_encoder", "tokenizing", "windows"),
-        *("picture_intake", "pixel_encoder", "recipe"),
+        *("picture_intake", "pixel_encoder", "pixels", "recipe"),
     },
-    "tasks": {"texts", "images", "pictures"},
+    # Any table or list of paths has an encoding, and words are what tagging predicts for.
+    "tasks": {
+        *("texts", "text_corruptions", "text_files", "text_folder", "text_tables"),
+        *("shingles", "parts", "word_parts"),
+        *("images", "pictures", "picture_corruptions", "pixels", "folder", "openmoji"),
+    },
 }
+NAMED = ("text", "picture", "pixel", "image", "shingle")
 
 needs_command_line = pytest.mark.skipif(
     importlib.util.find_spec("retarget.cli") is None, reason="there is no command line yet"
@@ -113,11 +119,21 @@ def test_no_room_but_three_asks_what_an_input_is() -> None:
         'facts.modality == "image"',
         "from retarget.sources.text_encoder import TextEncoder",
         "from retarget.tasks import images",
+        "from retarget.tasks.text_files import read_files",
+        "import retarget.tasks.shingles",
         "from PIL import Image",
     ],
 )
 def test_asking_would_be_noticed(code: str) -> None:
     assert list(asks(code))
+
+
+def test_files_named_after_a_modality_are_known_to_be_of_it() -> None:
+    package = ROOT / "src" / "retarget"
+    for room, known in OF_ONE.items():
+        names = {path.stem for path in (package / room).glob("*.py")}
+        assert known <= names
+        assert {name for name in names if name.startswith(NAMED)} <= known
 
 
 def test_importing_costs_less_than_400_ms() -> None:
