@@ -1,5 +1,6 @@
 """What encoders say that a graph takes in becomes again what they read."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from PIL import Image
 from retarget.core.errors import SourceError
 from retarget.core.types import Pooling
 from retarget.sources.registry import resolve
+from retarget.sources.text_encoder import TextEncoder
+from retarget.sources.text_intake import TextIntake
 
 
 @pytest.mark.parametrize("pooling", ["mean", "words"])
@@ -38,6 +41,26 @@ def test_pictures_of_one_preprocessing_share_an_input() -> None:
     fed = intake.fed(raws)
     assert torch.equal(fed["input_1"][0], encoders[1].prepare(raws[0]))
     assert tuple(fed["input"].shape[1:]) == intake.entries[0][0].shape[1:]
+
+
+@pytest.mark.parametrize("beside", ["static", "long"])
+def test_windows_are_compared_beside_an_encoder_of_longer_ones(
+    text_models: Path, beside: str
+) -> None:
+    encoder = resolve(f"file:{text_models / 'bert'}").load()
+    assert isinstance(encoder, TextEncoder)
+    other = copy.copy(encoder)
+    if beside == "static":
+        found = resolve(f"file:{text_models / 'static'}").load()
+        assert isinstance(found, TextEncoder)
+        other = found
+    else:
+        other.length = 4_096
+    intake, alone = TextIntake([encoder, other], "mean"), TextIntake([other], "mean")
+    windows = max(encoder.windows(encoder.prepare(text)) for text in intake.tried)
+    assert windows > 1
+    assert f"a text of {windows} windows" in intake.compared
+    assert "windows" not in alone.compared
 
 
 def test_words_divided_in_two_ways_are_refused(text_models: Path) -> None:

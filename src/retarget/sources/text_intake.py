@@ -62,7 +62,7 @@ class TextIntake(Intake):
                 "says what it says of words. Fit with one --source."
             )
         self.entries = tuple(_entries(i, pooling) for i in range(len(self.readers)))
-        self.tried = tried(max(encoder.length for encoder in texts), pooling)
+        self.tried = tried([encoder.length for encoder in texts], pooling)
         self.compared = _compared(texts, self.tried)
         names = [f"tokenizer{_end(i)}.json" for i in range(len(self.readers))]
         told = [encoder.tokenizer.to_json() for encoder in self.readers]
@@ -91,9 +91,11 @@ class TextIntake(Intake):
         return example(answer, static=static)
 
 
-def tried(length: int, pooling: Pooling) -> list[Any]:
-    """Return texts to try models with whose windows have `length` places at most."""
-    long = [" ".join(TRIED * (2 + length // 40))] if length <= LONGEST_TRIED else []
+def tried(lengths: Sequence[int], pooling: Pooling) -> list[Any]:
+    """Return texts to try models with whose windows have `lengths` places at most, among them one
+    of several windows for all that are short enough."""
+    short = [length for length in lengths if length <= LONGEST_TRIED]
+    long = [" ".join(TRIED * (2 + max(short) // 40))] if short else []
     return [*TRIED, *long, *([] if pooling == "words" else [PAIR])]
 
 
