@@ -32,6 +32,14 @@ def test_links_and_files_named_exist(document: Path) -> None:
         assert (ROOT / name).exists(), name
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_rows_of_tables_have_as_many_cells_as_their_header(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        cells = [len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()]
+        assert len(set(cells)) == 1, table
+
+
 def test_every_command_the_readme_shows_exists(capsys: pytest.CaptureFixture[str]) -> None:
     from retarget.cli.app import run
 
