@@ -82,7 +82,7 @@ def test_without_the_package_the_guess_is_windows_1252_and_how_to_do_better_is_s
     assert task.examples.inputs["text"][0] == WRITTEN[2][2][0].encode("cp1251").decode("cp1252")
     assert "read as Windows-1252 (a guess from its bytes)" in task.why
     (problem,) = task.problems
-    assert "4 lines of x.csv are not UTF-8 (line 2, line 3, line 4, …)" in problem.what
+    assert "4 lines of x.csv are not UTF-8 (lines 2 to 5)" in problem.what
     assert "--encoding NAME" in problem.what
     assert 'pip install "retarget[text]"' in problem.what
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from retarget.cli.output import warn
 from retarget.core.errors import DataError
-from retarget.core.text import count
+from retarget.core.text import count, listed_lines
 
 _LONGEST_MARK = 4
 _MARK = "\ufeff"
@@ -42,9 +42,7 @@ def standard_input(encoding: str | None, inline: bool) -> Iterator[str]:
             if told
             else ("not UTF-8, read as Windows-1252; state another encoding with --encoding NAME")
         )
-        places = ", ".join(f"line {number:,}" for number in bad[:3])
-        more = ", …" if len(bad) > 3 else ""
-        warn(f"{count(len(bad), 'line')} with bytes that are {read} ({places}{more}).")
+        warn(f"{count(len(bad), 'line')} with bytes that are {read} ({listed_lines(bad)}).")
 
 
 def _head() -> bytes:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Literal
 
 from retarget.core.errors import DataError
-from retarget.core.text import count, printable
+from retarget.core.text import count, listed_lines, printable
 from retarget.tasks.task import Problem
 
 How = Literal["stated", "mark", "form", "valid", "guess"]
@@ -349,7 +349,5 @@ def _places(lines: Sequence[int]) -> tuple[str, ...]:
 
 
 def _lines_of(name: str, lines: Sequence[int], one: str, several: str) -> str:
-    shown = ", ".join(f"line {line:,}" for line in lines[:3])
-    more = ", …" if len(lines) > 3 else ""
     verb = one if len(lines) == 1 else several
-    return f"{count(len(lines), 'line')} of {name} {verb} ({shown}{more})"
+    return f"{count(len(lines), 'line')} of {name} {verb} ({listed_lines(lines)})"
