@@ -2,13 +2,16 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from retarget.core.paths import cache_dir
-from retarget.methods import kept
+from retarget.methods import kept, machine
 from retarget.methods.base import Labels
 from retarget.methods.heads import LinearHead
 from retarget.methods.model import Member
@@ -207,3 +210,44 @@ def test_other_versions_are_other_trainings(toy, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(kept, "EDITION", kept.EDITION + 1)
     assert kept.training_key("finetune", {}, subject.source, subject) != before
+
+
+@pytest.mark.parametrize("changed", ["variable", "another machine"])
+def test_where_the_machine_decides_the_precision_it_decides_the_key(toy, monkeypatch, changed):
+    subject = toy.subject(n=8, judging=2)
+
+    def keys():
+        return [
+            kept.training_key("finetune", {"precision": one}, subject.source, subject)
+            for one in ("auto", "float32", "bf16")
+        ]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    before = keys()
+    assert machine.machine_of("auto") == ("cpu", True)
+    if changed == "variable":
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {})
+        monkeypatch.setattr(machine.platform, "node", lambda: "another")
+    assert machine.machine_of("auto") == ("cpu", False)
+    after = keys()
+    assert after[0] != before[0] and after[1:] == before[1:]
+
+
+def test_a_machine_is_asked_once_and_later_without_torch():
+    code = """
+import sys
+from retarget.methods.machine import machine_of
+print(machine_of("cpu"), "torch" in sys.modules)
+"""
+    said = [
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        for _ in range(2)
+    ]
+    first, second = (done.stdout.strip() for done in said)
+    assert first.endswith("True")
+    assert second == first.removesuffix("True") + "False"

@@ -22,6 +22,7 @@ from retarget.core.hashing import (
 )
 from retarget.core.paths import cache_dir, folder_megabytes, written_whole
 from retarget.core.types import FloatArray, Kind, Pooling
+from retarget.methods.machine import machine_of
 from retarget.methods.model import Member, TransferModel, load_model
 from retarget.methods.tuning import Epoch, Mix, Subject, TrainingCost, Tuned
 from retarget.sources.source import Source
@@ -49,6 +50,7 @@ def training_key(method: str, settings: Mapping[str, Any], source: Source, subje
         subject: what it learns from.
     """
     labels, owners = subject.labels, subject.inputs.owners
+    automatic = settings.get("precision") == "auto"
     return hash_json(
         {
             "edition": EDITION,
@@ -66,6 +68,7 @@ def training_key(method: str, settings: Mapping[str, Any], source: Source, subje
             "pooling": subject.pooling,
             "seed": subject.seed,
             "seconds": subject.seconds,
+            **({"machine": machine_of(subject.device)} if automatic else {}),
             "versions": versions_of(_PACKAGES),
         }
     )
