@@ -13,7 +13,9 @@ import torch
 from retarget.core.paths import cache_dir
 from retarget.methods import kept, machine
 from retarget.methods.base import Labels
+from retarget.methods.finetune import FineTune
 from retarget.methods.heads import LinearHead
+from retarget.methods.lora import Lora
 from retarget.methods.model import Member
 from retarget.methods.scale import BlockScale
 from retarget.methods.tuning import Epoch, Mix, TrainingCost, Tuned
@@ -175,13 +177,13 @@ def test_every_thing_that_decides_a_training_decides_its_key(toy):
     subject = toy.subject(n=8, judging=2)
     source, settings = subject.source, {"lr": 0.1}
 
-    def key(method="finetune", settings=settings, source=source, **other):
+    def key(method=FineTune, settings=settings, source=source, **other):
         return kept.training_key(method, settings, source, replace(subject, **other))
 
     labels = subject.labels
     ids = np.array([f"{i + 1:032x}" for i in range(8)])
     others = [
-        key("lora"),
+        key(Lora),
         key(settings={"lr": 0.2}),
         key(source=toy.ToySource("test_resnet")),
         key(inputs=replace(subject.inputs, ids=ids)),
@@ -202,14 +204,14 @@ def test_every_thing_that_decides_a_training_decides_its_key(toy):
 
 def test_other_versions_are_other_trainings(toy, monkeypatch):
     subject = toy.subject(n=8, judging=2)
-    before = kept.training_key("finetune", {}, subject.source, subject)
+    before = kept.training_key(FineTune, {}, subject.source, subject)
     monkeypatch.setattr(
         kept, "versions_of", lambda names: {n: "9.9" if n == "torch" else "1" for n in names}
     )
-    assert kept.training_key("finetune", {}, subject.source, subject) != before
+    assert kept.training_key(FineTune, {}, subject.source, subject) != before
     monkeypatch.undo()
     monkeypatch.setattr(kept, "EDITION", kept.EDITION + 1)
-    assert kept.training_key("finetune", {}, subject.source, subject) != before
+    assert kept.training_key(FineTune, {}, subject.source, subject) != before
 
 
 @pytest.mark.parametrize("changed", ["variable", "another machine"])
@@ -218,7 +220,7 @@ def test_where_the_machine_decides_the_precision_it_decides_the_key(toy, monkeyp
 
     def keys():
         return [
-            kept.training_key("finetune", {"precision": one}, subject.source, subject)
+            kept.training_key(FineTune, {"precision": one}, subject.source, subject)
             for one in ("auto", "float32", "bf16")
         ]
 
@@ -251,3 +253,16 @@ print(machine_of("cpu"), "torch" in sys.modules)
     first, second = (done.stdout.strip() for done in said)
     assert first.endswith("True")
     assert second == first.removesuffix("True") + "False"
+
+
+def test_a_training_whose_code_has_changed_is_another(toy, monkeypatch):
+    subject = toy.subject(n=8, judging=2)
+
+    def key():
+        return kept.training_key(FineTune, {}, subject.source, subject)
+
+    first = key()
+    monkeypatch.setattr(kept, "code_of", lambda cls: f"changed {cls.__name__}")
+    assert key() == key() != first
+    monkeypatch.setattr(kept, "code_of", lambda cls: None)
+    assert key() != key()

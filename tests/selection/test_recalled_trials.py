@@ -1,6 +1,9 @@
 """Candidates are judged once on the same rows, and told apart by all that decides a trial."""
 
+import importlib
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,4 +151,53 @@ def test_whatever_decides_a_head_makes_another() -> None:
 def test_what_is_quick_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recalled_trials, "LEAST_SECONDS", 60.0)
     attempt(evidence(), Candidate("tiny:a", ("pooled",), Probe()))
+    assert kept() == 0
+
+
+METHOD = """
+from dataclasses import dataclass
+from retarget.methods.probe import Probe
+
+@dataclass(frozen=True)
+class Mine(Probe):
+    def cross_fit(self, x, labels, folds):
+        return super().cross_fit({scale} * x, labels, folds)
+"""
+
+
+def test_a_method_whose_code_has_changed_is_judged_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def losses(module: str, code: str) -> np.ndarray:
+        (tmp_path / f"{module}.py").write_text(code)
+        importlib.invalidate_caches()
+        sys.modules.pop(module, None)
+        method = importlib.import_module(module).Mine()
+        assert repr(method) == repr(first)
+        return attempt(evidence(), Candidate("tiny:a", ("pooled",), method)).losses
+
+    (tmp_path / "first_methods.py").write_text(METHOD.format(scale="1.0"))
+    first = importlib.import_module("first_methods").Mine()
+    one = losses("first_methods", METHOD.format(scale="1.0"))
+    assert kept() == 1
+    assert np.array_equal(losses("first_methods", METHOD.format(scale="1.0")), one)
+    assert kept() == 1
+    assert not np.allclose(losses("first_methods", METHOD.format(scale="0.001")), one)
+    assert kept() == 2
+    # Of the same file, but another class.
+    assert np.array_equal(losses("second_methods", METHOD.format(scale="1.0")), one)
+    assert kept() == 3
+
+
+def test_a_method_without_a_file_is_not_recalled() -> None:
+    told: dict[str, type[Method]] = {"__name__": "typed_in"}  # type: ignore[dict-item]
+    exec(METHOD.format(scale="1.0").replace("@dataclass(frozen=True)", ""), told)
+    candidate = Candidate("tiny:a", ("pooled",), told["Mine"]())
+    own = evidence()
+    trial = attempt(own, candidate)
+    refit(own, trial, ("a", "b", "c"), "mean")
+    assert np.array_equal(attempt(own, candidate).losses, trial.losses)
     assert kept() == 0

@@ -1,7 +1,9 @@
 """Content hashes: the names by which examples, encoders and models are known."""
 
 import hashlib
+import inspect
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -64,3 +66,22 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def code_of(cls: type) -> str | None:
+    """Return a digest of what a class is: for it and all that it derives from, the name, and what
+    the module's file holds, or where there is none the class's own source.
+
+    `None` where one of them has neither: nobody can say whether it is as it was before.
+    """
+    told = []
+    for one in cls.__mro__:
+        if one.__module__.partition(".")[0] in sys.stdlib_module_names:
+            continue
+        file = getattr(sys.modules.get(one.__module__), "__file__", None)
+        try:
+            code = hash_file_once(Path(file)) if file else inspect.getsource(one)
+        except (OSError, TypeError):
+            return None
+        told.append([one.__module__, one.__qualname__, code])
+    return hash_json(told)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from retarget.core import processes
 from retarget.core.errors import RetargetError
 from retarget.core.hashing import (
+    code_of,
     hash_array,
     hash_bytes,
     hash_file,
@@ -24,7 +27,7 @@ from retarget.core.paths import cache_dir, folder_megabytes, written_whole
 from retarget.core.types import FloatArray, Kind, Pooling
 from retarget.methods.machine import machine_of
 from retarget.methods.model import Member, TransferModel, load_model
-from retarget.methods.tuning import Epoch, Mix, Subject, TrainingCost, Tuned
+from retarget.methods.tuning import Epoch, Mix, Subject, TrainingCost, Tuned, Tuning
 from retarget.sources.source import Source
 
 RECORD = "tuned.json"
@@ -40,11 +43,13 @@ _PACKAGES = ("retarget", "torch", "timm", "transformers", "peft")
 _in_use: set[str] = set()
 
 
-def training_key(method: str, settings: Mapping[str, Any], source: Source, subject: Subject) -> str:
-    """Return the digest of all that decides a training.
+def training_key(
+    method: type[Tuning], settings: Mapping[str, Any], source: Source, subject: Subject
+) -> str:
+    """Return the digest of all that decides a training; a new one where the code can't be known.
 
     Args:
-        method: the tuning's name.
+        method: the tuning's class.
         settings: its settings, JSON-able.
         source: what it starts from.
         subject: what it learns from.
@@ -54,7 +59,8 @@ def training_key(method: str, settings: Mapping[str, Any], source: Source, subje
     return hash_json(
         {
             "edition": EDITION,
-            "method": method,
+            "method": method.name,
+            "code": code_of(method) or processes.broadcast(secrets.token_hex()),
             "settings": dict(settings),
             "source": source.fingerprint,
             "ids": hash_bytes("\n".join(subject.inputs.ids.tolist()).encode()),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from retarget.core.hashing import code_of
 from retarget.core.recall import Arrays, recalled
 from retarget.features.table import Table
 from retarget.selection.baselines import Baseline, Effects
@@ -75,8 +76,11 @@ def recalled_curve(
     """
     labels = evidence.labels
     used = sorted({candidate.source for candidate in chosen.candidates})
+    codes = [code_of(type(candidate.method)) for candidate in chosen.candidates]
+    if None in codes:
+        return measure()
     decided = [
-        *(seed, evidence.metric, repr(chosen.candidates), repr(chosen.score)),
+        *(seed, codes, evidence.metric, repr(chosen.candidates), repr(chosen.score)),
         *(evidence.folds, evidence.units, labels.kind, labels.outputs, labels.values),
         *(labels.weights, labels.sequences),
         *(evidence.features[uri].digest for uri in used),

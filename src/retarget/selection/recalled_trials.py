@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from retarget.core.hashing import code_of
 from retarget.core.recall import Arrays, recalled
 from retarget.methods.base import HEADS, Head
 from retarget.selection.candidates import Candidate
@@ -25,7 +26,10 @@ def recalled_trial(evidence: Evidence, candidate: Candidate, judge: Callable[[],
         candidate: one on frozen features.
         judge: judges it.
     """
-    decided = [*_learned(evidence, candidate), evidence.metric, evidence.folds]
+    code = code_of(type(candidate.method))
+    if code is None:
+        return judge()
+    decided = [code, *_learned(evidence, candidate), evidence.metric, evidence.folds]
     found = recalled(TRIAL, decided, lambda: _told(judge()), LEAST_SECONDS)
     return Trial(
         candidates=(candidate,),
@@ -56,8 +60,11 @@ def recalled_head(
         start: where the fit starts.
         fit: fits it.
     """
+    code = code_of(type(candidate.method))
+    if code is None:
+        return fit()
     begun = {} if start is None else _arrays(start)
-    decided = [*_learned(evidence, candidate), setting, *begun, *begun.values()]
+    decided = [code, *_learned(evidence, candidate), setting, *begun, *begun.values()]
     found = _head(recalled(HEAD, decided, lambda: _arrays(fit()), LEAST_SECONDS))
     assert found is not None, "it was kept with its kind"
     return found
