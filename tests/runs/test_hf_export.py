@@ -25,6 +25,7 @@ from retarget.methods.tuning import Subject, Tuned, Tuning
 from retarget.runs.export import export_model
 from retarget.runs.exported import model_says
 from retarget.runs.hf_export import export_huggingface
+from retarget.sources.hf_folder import _TextFolder
 from retarget.sources.registry import resolve
 from retarget.sources.source import Source
 from retarget.sources.text_intake import TRIED
@@ -104,6 +105,33 @@ def test_tags_of_words_of_one_piece_are_the_pipelines(
     for one, own in found:
         assert one["entity"] == TAGS[own.argmax()]
         assert one["score"] == pytest.approx(own.max(), abs=1e-4)
+
+
+def test_a_folder_whose_tokenizer_reads_words_otherwise_is_refused(
+    text_folder: Callable[..., str],
+    heads_on: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = resolve(text_folder("bert"))
+    encoder = source.load()
+    model = heads_on("tagging", "words", [encoder], [(0, ("hidden_states.2",), "a")], TAGS)
+    write = _TextFolder._write_tokenizer
+
+    def shifted(self: _TextFolder, folder: Path) -> None:
+        write(self, folder)
+        path = folder / "tokenizer.json"
+        told = json.loads(path.read_text())
+        vocabulary = told["model"]["vocab"]
+        plain = sorted(word for word in vocabulary if word.isalpha())
+        numbers = [vocabulary[word] for word in plain]
+        vocabulary.update(zip(plain, numbers[1:] + numbers[:1], strict=True))
+        path.write_text(json.dumps(told))
+
+    monkeypatch.setattr(_TextFolder, "_write_tokenizer", shifted)
+    with pytest.raises(StoreError):
+        export_huggingface(model, [source], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def _trained(tuning: Tuning, source: Source, pooling: Pooling) -> Tuned:

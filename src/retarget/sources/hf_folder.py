@@ -229,19 +229,24 @@ class _Words(_TextFolder):
     def says(
         self, folder: Path, raws: Sequence[Any], classes: Sequence[str]
     ) -> tuple[FloatArray, BoolArray]:
-        """Return what the class says of words that have pieces, by the mean of their logits."""
+        """Return what the class says of words that have pieces, by the mean of their logits.
+
+        Of words that are one piece to the pipeline the tag and its score are the pipeline's.
+        """
         import transformers
 
-        auto: Any = transformers.AutoModelForTokenClassification
-        loaded = auto.from_pretrained(folder, local_files_only=True).eval()
+        made: Any = transformers.pipeline("token-classification", model=str(folder), device="cpu")
         rows, known = [], []
         for raw in raws:
             pieces = self.encoder.tokenizer.pieces(raw)
             with torch.inference_mode():
-                logits = loaded(input_ids=torch.from_numpy(pieces.ids)[None]).logits[0]
-            for k in range(1, len(raw.words) + 1):
+                logits = made.model(input_ids=torch.from_numpy(pieces.ids)[None]).logits[0]
+            alone = {(t["start"], t["end"]): t for t in made(raw.text, ignore_labels=[])}
+            for k, place in enumerate(raw.words, start=1):
                 own = logits[torch.from_numpy(pieces.words == k)]
                 known.append(len(own) > 0)
                 if len(own):
                     rows.append(own.mean(dim=0).softmax(dim=0).numpy())
+                    if told := alone.get(tuple(place)):
+                        rows[-1][classes.index(told["entity"])] = told["score"]
         return np.array(rows), np.array(known)
