@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from retarget.core import processes
 from retarget.core.errors import RetargetError
 from retarget.core.hashing import (
     code_of,
@@ -60,7 +59,7 @@ def training_key(
         {
             "edition": EDITION,
             "method": method.name,
-            "code": code_of(method) or processes.broadcast(secrets.token_hex()),
+            "code": code_of(method) or secrets.token_hex(),
             "settings": dict(settings),
             "source": source.fingerprint,
             "ids": hash_bytes("\n".join(subject.inputs.ids.tolist()).encode()),

@@ -59,6 +59,7 @@ class GradientTuning(Training, Tuning):
     def fit(self, subject: Subject) -> Tuned:
         """Train, or return what was found when the same was trained before."""
         key = kept.training_key(type(self), asdict(self), self.start(subject), subject)
+        key = processes.broadcast(key)  # processes on other machines may make another
         found = kept.find(key) if processes.is_main() else None
         if processes.broadcast(found is not None):
             found = found or kept.find(key)
