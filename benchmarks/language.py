@@ -206,11 +206,11 @@ def finetuned(quick: bool, asked: argparse.Namespace) -> None:
             ).record
         scores.append(record.test.metrics["accuracy"].value)
         gains.append(record.gain["tfidf"].value)
-        seconds = sum(record.seconds.values())
-        print(f"  sst2, seed {seed}: {told(record.test.metrics['accuracy'])}, {seconds:.0f} s")
-    rows = [[spread(scores), spread(gains), met(mean(scores), FINETUNED)]]
-    head = [f"accuracy, {len(scores)} seeds", "over TF-IDF", "target"]
-    print(table(["fine-tuned on all of sst2", *head], [["MiniLM", *rows[0]]]))
+        accuracy, seconds = told(record.test.metrics["accuracy"]), record.seconds["total"]
+        print(f"  sst2, seed {seed}: {accuracy}, {seconds:.0f} s", flush=True)
+    head = ["fine-tuned on all of sst2", f"accuracy, {len(scores)} seeds", "over TF-IDF", "target"]
+    row = ["MiniLM", spread(scores), spread(gains), met(mean(scores), FINETUNED)]
+    print(table(head, [row]))
 
 
 def entities(quick: bool, asked: argparse.Namespace) -> None:
@@ -231,18 +231,19 @@ def entities(quick: bool, asked: argparse.Namespace) -> None:
                 learning_curve=False,
                 seed=seed,
             )
-            record = run.record
+            record, may = run.record, allowed(run.model.classes)
             kept_rows = read_predictions(run.folder / "predictions.parquet")
         found.append(record.test.metrics["entity_f1"].value)
         gains.append(record.gain["crf"].value)
-        print(f"  wnut17, seed {seed}: {found[-1]:.3f}, over the CRF on words {gains[-1]:+.3f}")
+        print(
+            f"  wnut17, seed {seed}: {found[-1]:.3f}, over the CRF on words {gains[-1]:+.3f}",
+            flush=True,
+        )
     assert kept_rows.sequences is not None
-    may = allowed(run.model.classes)
     logs = np.log(np.maximum(kept_rows.predictions, 1e-300))
     tags = decode(logs, kept_rows.sequences, may)
     begins = np.append(True, np.diff(kept_rows.sequences) != 0)
     before = np.where(begins, len(may) - 1, np.append(0, tags[:-1]))
-    gained = record.gain["crf"]
     names = ("entity_f1", "entity_precision", "entity_recall", "span_f1")
     rows = [[f"entity_f1, {len(found)} seeds", spread(found)]]
     rows.append(["over the CRF on words", f"{spread(gains)} {met(mean(gains), OVER_CRF)}"])
@@ -252,10 +253,10 @@ def entities(quick: bool, asked: argparse.Namespace) -> None:
         for part in record.test.per_class
         if "f1" in part.metrics
     ]
-    rows.append(["over the CRF on words", told(gained)])
+    rows.append(["over the CRF on words", told(record.gain["crf"])])
     rows.append(["invalid steps in predictions", str(int((~may[before, tags]).sum()))])
     rows.append(["chosen", f"{len(record.chosen.members)} members of {record.chosen.source}"])
-    rows.append(["seconds", f"{sum(record.seconds.values()):.0f}"])
+    rows.append(["seconds", f"{record.seconds['total']:.0f}"])
     print(table(["wnut17, its test split", "value (95% interval)"], rows))
 
 

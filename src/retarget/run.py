@@ -166,11 +166,19 @@ class Run:
         )
         if not len(judged.task):
             raise DataError(f"None of the {len(unseen):,} labelled examples can be read.")
+        left_out = tuple(
+            f"{count(len(p.where), 'example')} left out: {p.what}"
+            for p in judged.task.problems
+            if p.left_out
+        )
+        return replace(self._evaluation(judged), notes=left_out)
+
+    def _evaluation(self, judged: Found) -> Evaluation:
         kept = judged.rows.examples
         owners = np.arange(len(judged.task)) if judged.owners is None else judged.owners
-        found = evaluate(
-            kind=model.kind,
-            classes=model.classes,
+        return evaluate(
+            kind=self.model.kind,
+            classes=self.model.classes,
             targets=kept.targets,
             predictions=judged.values,
             metric=self.record.test.metric,
@@ -181,12 +189,6 @@ class Run:
             seen=self._seen(judged),
             sizes=sizes_of(judged.task, owners),
         )
-        left_out = tuple(
-            f"{count(len(p.where), 'example')} left out: {p.what}"
-            for p in judged.task.problems
-            if p.left_out
-        )
-        return replace(found, notes=left_out)
 
     def _seen(self, judged: Found) -> BoolArray | None:
         """Return which true entities the model learned from, `None` where that was not kept."""

@@ -88,44 +88,74 @@ def plan(
     """
     labelled = np.flatnonzero(task.labelled)
     _check_enough(task, labelled)
-    units, leaks = _units(task, near), ""
+    units = _units(task, near)
     if dealt is not None:
         return _dealt_before(task, labelled, dealt, units, folds, seed)
     given = _given(task, labelled, kept)
     if given is not None:
         judging, why = given
-        others = np.setdiff1d(labelled, judging)
-        choosing, leaks = _apart(task, units, others, judging, keep_leaks)
-        try:
-            _check_enough(task, choosing)
-            _check_divisible(task, units[choosing], 2)
-        except DataError as error:
-            if len(choosing) == len(others):
-                raise
-            advice = "Leave the split to Retarget" + (", or say --keep-leaks." * (not keep_leaks))
-            raise DataError(f"{error} {leaks} {advice}") from error
-    elif len(labelled) >= ENOUGH_FOR_HOLD_OUT:
-        _check_divisible(task, units[labelled], 3)
-        apart = split_off(
-            **_split_arguments(task, units, labelled), share=HELD_OUT_SHARE, seed=seed
-        )
-        choosing, judging = labelled[~apart], labelled[apart]
+        choosing, leaks = _left_to_choose(task, units, labelled, judging, keep_leaks)
+        return _hold_out(why, choosing, judging, folds, seed, units, leaks)
+    _check_divisible(task, units[labelled], 3)
+    if len(labelled) >= ENOUGH_FOR_HOLD_OUT:
+        return _quarter_apart(task, labelled, units, folds, seed)
+    return _cross_fitting(task, labelled, units, folds, seed)
+
+
+def _left_to_choose(
+    task: Task, units: StrArray, labelled: IntArray, judging: IntArray, keep_leaks: bool
+) -> tuple[IntArray, str]:
+    """Return the rows that may choose where `judging` was given, and what became of leaks."""
+    others = np.setdiff1d(labelled, judging)
+    choosing, leaks = _apart(task, units, others, judging, keep_leaks)
+    try:
         _check_enough(task, choosing)
-        why = (
-            f"{_labels(task, labelled)} are enough to hold a quarter out: it judges and "
-            "chooses nothing."
-        )
-    else:
-        _check_divisible(task, units[labelled], 3)
-        k = _fold_count(units[labelled], folds)
-        outer = assign_folds(**_split_arguments(task, units, labelled), k=k, seed=seed)
-        why = (
-            f"{_labels(task, labelled)} are few: each judges in the one of {k} folds in "
-            "which nothing was learned or chosen from it."
-        )
-        return Protocol("cross-fitting", why, labelled, labelled, outer, folds, seed, units)
-    apart_folds = np.zeros(len(judging), dtype=np.int64)
-    return Protocol("hold-out", why, choosing, judging, apart_folds, folds, seed, units, leaks)
+        _check_divisible(task, units[choosing], 2)
+    except DataError as error:
+        if len(choosing) == len(others):
+            raise
+        advice = "Leave the split to Retarget" + ("." if keep_leaks else ", or say --keep-leaks.")
+        raise DataError(f"{error} {leaks} {advice}") from error
+    return choosing, leaks
+
+
+def _quarter_apart(
+    task: Task, labelled: IntArray, units: StrArray, inner: int, seed: int
+) -> Protocol:
+    """Hold a quarter of many labels out."""
+    apart = split_off(**_split_arguments(task, units, labelled), share=HELD_OUT_SHARE, seed=seed)
+    _check_enough(task, labelled[~apart])
+    why = (
+        f"{_labels(task, labelled)} are enough to hold a quarter out: it judges and "
+        "chooses nothing."
+    )
+    return _hold_out(why, labelled[~apart], labelled[apart], inner, seed, units)
+
+
+def _hold_out(
+    why: str,
+    choosing: IntArray,
+    judging: IntArray,
+    inner: int,
+    seed: int,
+    units: StrArray,
+    leaks: str = "",
+) -> Protocol:
+    none = np.zeros(len(judging), dtype=np.int64)
+    return Protocol("hold-out", why, choosing, judging, none, inner, seed, units, leaks)
+
+
+def _cross_fitting(
+    task: Task, labelled: IntArray, units: StrArray, folds: int, seed: int
+) -> Protocol:
+    """Have each of few labels judge in one fold."""
+    k = _fold_count(units[labelled], folds)
+    outer = assign_folds(**_split_arguments(task, units, labelled), k=k, seed=seed)
+    why = (
+        f"{_labels(task, labelled)} are few: each judges in the one of {k} folds in "
+        "which nothing was learned or chosen from it."
+    )
+    return Protocol("cross-fitting", why, labelled, labelled, outer, folds, seed, units)
 
 
 def unfolded(protocol: Protocol, owners: IntArray) -> Protocol:
