@@ -1,3 +1,4 @@
+import gc
 import sys
 
 import numpy as np
@@ -43,13 +44,14 @@ def test_where_there_is_no_proc_the_most_so_far_is_told(monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process takes now")
 def test_the_second_measurement_sees_what_the_first_one_left_to_the_allocator() -> None:
+    gc.collect()  # what earlier tests left would be given back in the middle of a measurement
     found = []
     for _ in range(2):
         with PeakMemory(torch.device("cpu")) as peak:
             held = [torch.ones(20_000) for _ in range(1500)]  # 120 MB, below the size of a map
             del held
             found.append(peak.megabytes)
-    assert found[1] > 0.7 * found[0] > 50
+    assert min(found) > 60
 
 
 @pytest.mark.parametrize("room", [1, 2, 3, 7, 20])
