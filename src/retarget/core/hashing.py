@@ -5,8 +5,7 @@ import inspect
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -61,11 +60,16 @@ def hash_array(array: "np.ndarray[Any, Any]") -> str:
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
     """Return the versions of packages, "" for those that aren't installed."""
-    found = dict.fromkeys(packages, "")
-    for name in packages:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    return {name: version_of(name) for name in packages}
+
+
+@cache
+def version_of(package: str) -> str:
+    """Return the version of a package, "" where it isn't installed; looked up once a process."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def code_of(cls: type) -> str | None:

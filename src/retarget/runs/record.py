@@ -3,10 +3,10 @@
 import platform
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
+from retarget.core.hashing import versions_of
 from retarget.core.types import FloatArray, IntArray
 from retarget.evaluation.protocol import Protocol
 from retarget.features.material import Material
@@ -220,9 +220,4 @@ def _principal(x: FloatArray) -> FloatArray:
 def versions() -> dict[str, str]:
     """Return the versions that numbers may depend on."""
     found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return found | {name: version for name, version in versions_of(LIBRARIES).items() if version}

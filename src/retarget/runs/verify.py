@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from retarget.core.errors import RetargetError, StoreError
 from retarget.core.garbage import collect_rarely
-from retarget.core.hashing import hash_bytes, hash_file
+from retarget.core.hashing import hash_bytes, hash_file, versions_of
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.types import FloatArray, Modality
 from retarget.features.store import FeatureStore
@@ -148,9 +147,8 @@ def verify(
 def _digest(model: Path) -> str:
     files = sorted(p for p in model.rglob("*") if p.is_file())
     told = [f"{p.relative_to(model)}={hash_file(p)}" for p in files]
-    libraries = [
-        f"{name}={version(name)}" for name in ("torch", "timm", "transformers", "numpy", "pillow")
-    ]
+    versions = versions_of(("torch", "timm", "transformers", "numpy", "pillow"))
+    libraries = [f"{name}={version}" for name, version in versions.items()]
     return hash_bytes(*(part.encode() for part in [sys.version, *libraries, *told]))
 
 

@@ -4,11 +4,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from retarget.core.errors import SourceError
+from retarget.core.hashing import versions_of
 from retarget.sources.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -135,24 +134,16 @@ class Blueprint:
     def versions(self) -> dict[str, str]:
         """Return the versions of the libraries that decide the features."""
         if self.library == "static":
-            return {name: _version(name) for name in ("tokenizers", "torch")}
+            return versions_of(("tokenizers", "torch"))
         if "tokenizer" in self.arguments:
-            return {name: _version(name) for name in ("transformers", "tokenizers", "torch")}
+            return versions_of(("transformers", "tokenizers", "torch"))
         return library_versions(self.library)
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def library_versions(library: Library) -> dict[str, str]:
     """Return the versions of the libraries that an encoder of `library` runs on."""
     theirs = (library,) if library in ("timm", "transformers") else ()
-    return {package: _version(package) for package in (*theirs, "torch", "pillow")}
+    return versions_of((*theirs, "torch", "pillow"))
 
 
 def check_plain(value: Any, depth: int = 0) -> None:

@@ -5,12 +5,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retarget.core.errors import SourceError, UsageError
-from retarget.core.hashing import hash_file_once
+from retarget.core.hashing import hash_file_once, version_of
 from retarget.core.paths import cache_dir, written_whole
 from retarget.core.text import printable
 from retarget.sources import hub, saved
@@ -96,7 +95,7 @@ class TimmSource(ModelSource):
 
 
 def _notes() -> Path:
-    return cache_dir() / "encoders" / f"timm-{version('timm')}.json"
+    return cache_dir() / "encoders" / f"timm-{version_of('timm')}.json"
 
 
 def _places() -> dict[str, str]:

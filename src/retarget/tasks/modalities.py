@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from retarget.core.errors import UsageError
-from retarget.core.hashing import hash_bytes
+from retarget.core.hashing import hash_bytes, version_of
 from retarget.core.text import listed, printable
 from retarget.core.types import IntArray, Modality, StrArray
 from retarget.tasks.images import identify_image, load_image, measure_image
@@ -101,7 +100,7 @@ LOADERS: dict[Modality, Loader] = {
         measure_image,
         PICTURE_CORRUPTIONS,
         noun="picture",
-        version=f"1-pillow{version('pillow')}",
+        version=f"1-pillow{version_of('pillow')}",
         refer=refer_image,
         of_bytes=True,
     ),
