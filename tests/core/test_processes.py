@@ -204,8 +204,8 @@ LATE = """
 from datetime import timedelta
 from pathlib import Path
 from retarget.core import processes
-processes.WAIT = timedelta(seconds=1)
 processes.join()
+processes.WAIT = timedelta(seconds=1)  # not for joining: one may be slower than the other
 if processes.rank() == 0:
     try:
         processes.barrier()
