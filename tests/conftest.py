@@ -243,9 +243,9 @@ def together(
         assert forks.stdout
         forks.stdin.write(json.dumps(asked) + "\n")
         forks.stdin.flush()
-        if not select.select([forks.stdout], [], [], 120)[0]:
+        if not select.select([forks.stdout], [], [], 300)[0]:
             os.killpg(forks.pid, signal.SIGKILL)
-            raise AssertionError("the processes did not end within 120 seconds")
+            raise AssertionError("the processes did not end within 300 seconds")
         results = []
         for rank, status in enumerate(json.loads(forks.stdout.readline())):
             answer = tmp_path / f"told-{rank}.json"

@@ -284,7 +284,7 @@ def test_the_same_configuration_killed_at_any_moment_gives_the_same_numbers(
 
 def wait_for_features(cache: Path, process: "subprocess.Popen[str]") -> None:
     """Wait until the first features are stored."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not any(p.stat().st_size for p in (cache / "features" / "segments").glob("*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "nothing was extracted"

@@ -432,7 +432,7 @@ def started(cache: Path, words: list[str], **more: str) -> "subprocess.Popen[str
 
 def wait_for_training(cache: Path, process: "subprocess.Popen[str]") -> None:
     """Wait until a checkpoint is there."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not list((cache / "trainings").glob("*/*")):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "nothing was trained"

@@ -243,7 +243,7 @@ with store.writer(space) as writer:
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(start)])
         for start in (0, 30, 60)
     ]
-    assert [process.wait(timeout=60) for process in started] == [0, 0, 0]
+    assert [process.wait(timeout=300) for process in started] == [0, 0, 0]
     store = FeatureStore(tmp_path)
     numbers = range(120)
     assert store.missing(SPACE, ids_of(*numbers)).tolist() == []
@@ -298,7 +298,7 @@ except StoreError as error:
     sys.exit(str(error))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
     assert "can't grow" in done.stderr

@@ -156,7 +156,7 @@ def test_kill_at_any_moment_leaves_the_last_good_checkpoint() -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     report = json.loads(done.stdout)

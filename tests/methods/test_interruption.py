@@ -163,6 +163,6 @@ def test_ctrl_c_at_a_launcher_ends_all_processes_well_after_the_same_step(tmp_pa
     assert launched.stdout is not None
     assert launched.stdout.readline() == "training\n"
     os.killpg(launched.pid, signal.SIGINT)
-    launched.communicate(timeout=60)
+    launched.communicate(timeout=300)
     steps = [(tmp_path / f"ended-{rank}").read_text() for rank in (0, 1)]
     assert steps[0] == steps[1]

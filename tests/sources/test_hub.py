@@ -80,7 +80,7 @@ def test_a_fresh_process_gives_up_on_a_silent_hub_soon(black_hole, tmp_path):
     env = {**os.environ, "HF_ENDPOINT": black_hole, "HF_HUB_OFFLINE": "0"}
     env |= {"HF_HUB_CACHE": str(tmp_path / "hub"), "RETARGET_CACHE": str(tmp_path / "cache")}
     run = [sys.executable, "-c", code, uri]
-    done = subprocess.run(run, check=True, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(run, check=True, env=env, capture_output=True, text=True, timeout=300)
     seconds, _, said = done.stdout.partition(" ")
     assert float(seconds) < 30  # some 7 where nothing else runs; its client alone takes minutes
     assert "could not be reached" in said
@@ -114,7 +114,7 @@ def test_fingerprints_of_cached_models_import_nothing_heavy(models, tmp_path):
         "assert not {'torch', 'timm', 'transformers'} & set(sys.modules)"
     )
     env = {**os.environ, "HF_HUB_CACHE": str(models / "hub")}
-    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=env, timeout=300)
 
 
 def test_a_name_without_tag_is_timms_default_and_remembered(models, monkeypatch):
@@ -251,11 +251,11 @@ def test_models_are_fetched_from_a_hub_once_and_then_need_none(shelf, tmp_path):
     env = {**os.environ, "HF_ENDPOINT": shelf, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     env |= {"HF_HUB_CACHE": str(tmp_path / "hub")}
     run = [sys.executable, "-c", code, "timm:test_vit.r160_in1k", "hf:someone/tiny-vit"]
-    first = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120)
+    first = subprocess.run(run, env=env, capture_output=True, text=True, timeout=300)
     assert first.returncode == 0, first.stderr
     assert [line.split()[1:3] for line in first.stdout.splitlines()] == [["False", "True"]] * 2
     env |= {"HF_HUB_OFFLINE": "1", "RETARGET_CACHE": str(tmp_path / "another")}
-    second = subprocess.run(run, env=env, capture_output=True, text=True, timeout=120)
+    second = subprocess.run(run, env=env, capture_output=True, text=True, timeout=300)
     assert second.returncode == 0, second.stderr
     assert second.stdout == first.stdout.replace("False", "True")
 
@@ -273,6 +273,6 @@ def test_a_model_that_the_hub_does_not_have_is_one_sentence(shelf, tmp_path):
     env |= {"HF_HUB_CACHE": str(tmp_path / "hub")}
     uris = ["hf:someone/else", "timm:resnet18.a1_in1k"]
     run = [sys.executable, "-c", code, *uris]
-    done = subprocess.run(run, check=True, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(run, check=True, env=env, capture_output=True, text=True, timeout=300)
     for uri, said in zip(uris, done.stdout.splitlines(), strict=True):
         assert uri in said
