@@ -122,6 +122,20 @@ def test_a_package_that_is_not_there_has_no_version() -> None:
     assert found == {"numpy": np.__version__, "no-such-package": ""}
 
 
+def made_with(number: int) -> type:
+    class Made:
+        def tell(self) -> int:
+            return number
+
+    return Made
+
+
+def test_nobody_says_what_a_class_is_that_a_function_made() -> None:
+    assert hashing.code_of(Counted) == hashing.code_of(Counted) is not None
+    assert hashing.code_of(made_with(1)) is None
+    assert hashing.code_of(type("Derived", (made_with(2),), {"__module__": __name__})) is None
+
+
 def test_a_file_is_hashed_again_once_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

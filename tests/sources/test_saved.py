@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,6 +107,14 @@ def test_changed_weights_are_noticed(folder):
     for use in (source.load, lambda: source.fingerprint, lambda: source.save(folder / "copy")):
         with pytest.raises(SourceError, match="is not the file that was saved"):
             use()
+
+
+def test_weights_are_read_once_to_know_them_by(folder, monkeypatch):
+    opened = []
+    usual = Path.open
+    monkeypatch.setattr(Path, "open", lambda p, *a, **k: opened.append(p.name) or usual(p, *a, **k))
+    assert len({resolve(f"file:{folder}").fingerprint for _ in range(3)}) == 1
+    assert opened.count("model.safetensors") <= 1
 
 
 def test_a_fingerprint_of_another_encoder_can_not_be_claimed(folder, tmp_path):

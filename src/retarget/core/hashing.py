@@ -76,12 +76,15 @@ def code_of(cls: type) -> str | None:
     """Return a digest of what a class is: for it and all that it derives from, the name, and what
     the module's file holds, or where there is none the class's own source.
 
-    `None` where one of them has neither: nobody can say whether it is as it was before.
+    `None` where one of them has neither, or was made in a function, out of what that was called
+    with: nobody can say whether it is as it was before.
     """
     told = []
     for one in cls.__mro__:
         if one.__module__.partition(".")[0] in sys.stdlib_module_names:
             continue
+        if "<locals>" in one.__qualname__:
+            return None
         file = getattr(sys.modules.get(one.__module__), "__file__", None)
         try:
             code = hash_file_once(Path(file)) if file else inspect.getsource(one)

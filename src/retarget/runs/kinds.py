@@ -7,6 +7,7 @@ import numpy as np
 
 from retarget.core.errors import SourceError
 from retarget.core.progress import progress
+from retarget.core.recall import Arrays, recalled
 from retarget.core.types import FloatArray, IntArray
 from retarget.evaluation.drift import FEWEST, layer_drift, weight_distance
 from retarget.evaluation.evaluate import evaluate
@@ -24,6 +25,8 @@ SEVERITIES = (1, 2, 3)
 # So many judging examples tell the share kept to some points; each costs 18 passes.
 STRESSED = 200
 COMPARED = 500
+# Raised whenever the way of weights comes to be measured otherwise.
+MOVED = "moved 1"
 
 
 def method_records(
@@ -197,10 +200,17 @@ def _finite(value: float | None) -> float | None:
 
 
 def _weights(pair: _Pair) -> dict[str, float]:
-    encoder = resolve(pair.before).load()
-    groups = {group.layer: group.parameters for group in encoder.groups()}
-    arrays = [
-        {name: value.detach().numpy() for name, value in loaded.named_parameters()}
-        for loaded in (encoder, resolve(pair.after).load())
-    ]
-    return weight_distance(arrays[0], arrays[1], groups)
+    sources = [resolve(uri) for uri in (pair.before, pair.after)]
+
+    def measured() -> Arrays:
+        encoders = [source.load() for source in sources]
+        groups = {group.layer: group.parameters for group in encoders[0].groups()}
+        before, after = (
+            {name: value.detach().numpy() for name, value in encoder.named_parameters()}
+            for encoder in encoders
+        )
+        moved = weight_distance(before, after, groups)
+        return {"layers": np.array(list(moved), dtype=str), "moved": np.array([*moved.values()])}
+
+    found = recalled(MOVED, [source.fingerprint for source in sources], measured)
+    return dict(zip(found["layers"].tolist(), found["moved"].tolist(), strict=True))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from retarget.core.errors import SourceError, UsageError
-from retarget.core.hashing import hash_file, hash_file_once, hash_json
+from retarget.core.hashing import hash_file_once, hash_json
 from retarget.core.paths import written_whole
 from retarget.core.text import printable
 from retarget.sources import saved
@@ -56,7 +56,7 @@ class SavedSource(ModelSource):
     def weights_digest(self) -> str:
         """Return the digest of the weights. Raises `SourceError` if they aren't those saved."""
         path = inside(self.folder, saved.WEIGHTS)
-        digest = hash_file(path)
+        digest = hash_file_once(path)
         if digest != self.record.digest:
             raise SourceError(
                 f"{printable(str(path))} is not the file that was saved: its digest is {digest}, "
