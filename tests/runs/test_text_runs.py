@@ -146,6 +146,12 @@ def test_every_kind_of_text_is_judged_under_every_corruption(
     )
 
 
+def test_what_was_tried_alone_is_not_said_to_be_better(seen: Callable[[str], Seen]) -> None:
+    record = seen("classification").run.record
+    assert len(record.trials) == 1
+    assert record.chosen.why == "It was the only one tried."
+
+
 @pytest.mark.parametrize("cell", [("typos", 3), ("punctuation", 3), ("ocr", 1)])
 def test_a_score_under_corruption_is_that_of_predicting_the_corrupted_texts(
     seen: Callable[[str], Seen], cell: tuple[str, int]

@@ -89,7 +89,13 @@ def test_conll_u_gives_a_label_a_word_at_its_place_in_the_text(tmp_path: Path) -
     assert [t.text for t in task.examples.inputs["text"]] == ["Vámonos al mar.", "Oh!"]
     labels = [[label for _, label in spans] for spans in found(task)]
     assert labels == [["VERB", "ADP", "NOUN", "PUNCT"], ["INTJ", "PUNCT"]]
-    assert task.examples.groups.tolist() == ["novel", "novel"]
+    assert task.examples.groups.tolist() == ["", ""], "all are of one document"
+    more = (
+        CONLL_U.rstrip("\n")
+        + "\n\n# newdoc id = letter\n1\tHola\thola\tINTJ\tI\t_\t0\troot\t_\t_\n"
+    )
+    several = open_task(write(tmp_path / "two.conllu", more))
+    assert several.examples.groups.tolist() == ["novel", "novel", "letter"]
     by_relation = open_task(tmp_path / "es.conllu", columns={"label": "deprel", "text": "lemma"})
     assert by_relation.classes == ("case", "obl", "punct", "root")
     table = open_task(write(tmp_path / "es.tsv", CONLL_U))

@@ -217,7 +217,7 @@ def choose(evidence: Evidence, trials: Sequence[Trial]) -> Selection:
     best = min(spoken, key=lambda t: t.loss)
     alike = [t for t in spoken if told_apart_by(best, t, evidence.units) <= 1.0]
     chosen = min(alike, key=lambda t: (evidence.features[t.source].cost, t.loss))
-    return Selection(chosen, tuple(trials), _why(chosen, best))
+    return Selection(chosen, tuple(trials), _why(chosen, best, len(trials)))
 
 
 def _representative(evidence: Evidence, own: Sequence[Trial]) -> Trial:
@@ -233,8 +233,10 @@ def _representative(evidence: Evidence, own: Sequence[Trial]) -> Trial:
     return lowest if apart > luck(len(own), evidence.units) else averages[0]
 
 
-def _why(chosen: Trial, best: Trial) -> str:
+def _why(chosen: Trial, best: Trial, tried: int) -> str:
     """Say why, for people."""
+    if tried == 1:
+        return "It was the only one tried."
     if chosen.source != best.source:
         return (
             f"It is cheaper to run than {best.source} and can't be told apart from it by one "

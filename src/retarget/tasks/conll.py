@@ -92,7 +92,7 @@ class ConllReader(Reader):
             modalities={"text": "text"},
             labels=labels,
             splits=[splits.get(part.path, "") for part, _ in told],
-            groups=[_group(part, sentence, several) for part, sentence in told],
+            groups=_groups(told, several),
             domains=domains,
             kind="tagging",
             problems=tuple(problems),
@@ -225,6 +225,13 @@ def _spans(part: _Part, sentence: Sentence, several: bool, faults: TagFaults) ->
     faults.look_at(sentence.labels, lambda i: part.place(sentence.lines[i], several))
     read = plain_chunks if faults.scheme == "plain" else chunks
     return on_words(sentence.text.words, read(sentence.labels))
+
+
+def _groups(told: Sequence[tuple[_Part, Sentence]], several: bool) -> list[str]:
+    """Return the document of each sentence; where all are of one, none: nothing could be held
+    out beside it."""
+    groups = [_group(part, sentence, several) for part, sentence in told]
+    return groups if len(set(groups)) > 1 else [""] * len(groups)
 
 
 def _group(part: _Part, sentence: Sentence, several: bool) -> str:
