@@ -84,6 +84,9 @@ def test_a_run_predicts_files_arrays_and_pictures_alike(small_run: Path, picture
     paths = sorted((pictures / "test").rglob("*.png"))[:5]
     opened = [Image.open(p).convert("RGB") for p in paths]
     from_files = run.predict(paths)
+    with pytest.warns(UserWarning, match=r"Some inputs have no output: .*nowhere.png"):
+        fewer = run.predict([paths[0], pictures / "nowhere.png", paths[1]])
+    assert len(fewer.names) == 2
     from_pictures = run.predict(opened)
     from_arrays = run.predict([np.asarray(p) for p in opened])
     assert from_files.classes == ("dark", "light & <b>bold<b>")

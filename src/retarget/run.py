@@ -1,5 +1,6 @@
 """`Run`: a run directory in the hand: its record, its model, its report."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -77,7 +78,8 @@ class Run:
             encoding: of files of text; told by their bytes if not said.
 
         Returns:
-            Predictions of what could be read, with the problems of what could not.
+            Predictions of what could be read, with the problems of what could not, of which
+            it warns: outputs are fewer than inputs then.
 
         Raises:
             DataError: nothing to predict. UsageError: an engine or a device that is not here.
@@ -87,12 +89,18 @@ class Run:
             raise DataError("There is nothing to predict: no inputs were given.")
         if not any(part.names for part in parts):
             raise DataError(f"Nothing could be predicted. {parts[0].problems[-1].what}")
+        problems = tuple(problem for part in parts for problem in part.problems)
+        lost = [problem.what for problem in problems if problem.left_out]
+        if lost:
+            warnings.warn(
+                f"Some inputs have no output: {lost[0]} See .names and .problems.", stacklevel=2
+            )
         return Predictions(
             names=tuple(name for part in parts for name in part.names),
             values=np.concatenate([part.values for part in parts]),
             classes=self.model.classes,
             kind=self.model.kind,
-            problems=tuple(problem for part in parts for problem in part.problems),
+            problems=problems,
             spans=tuple(spans for part in parts for spans in part.spans),
             texts=tuple(text for part in parts for text in part.texts),
         )
