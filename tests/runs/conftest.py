@@ -15,15 +15,9 @@ from retarget.methods.model import Member, TransferModel
 from retarget.methods.scale import BlockScale
 from retarget.sources.encoder import Encoder
 
-SENTENCES = (
-    "The cat sat on the mat, and the dog barked loudly at it.",
-    "An émigré from Zürich (aged 42) wrote 3 long letters to his sister's friend.",
-    "Good morning, world. It is a fine day to test tokenizers & models.",
-)
-
 
 def _pieces() -> Any:
-    """Return a tokenizer that was trained on `SENTENCES` once: no two trainings give the same."""
+    """Return a tokenizer that was trained once: no two trainings give the same."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     pieces = (Path(__file__).parent / "pieces.txt").read_text(encoding="utf-8").split()
